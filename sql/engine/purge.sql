@@ -1,0 +1,56 @@
+-- Deletes what nobody needs any more, at most p_limit rows of each kind, so that one call stays
+-- short; the task calls it until it returns zero.
+--   Archived insights of our types older than p_retention, and the memory of their periods (kept at
+--   least as long as a missed period may still be announced); ended refresh requests older than 30
+--   days; resolved failures older than 90; everything of ours about stores that are gone.
+create or replace function nexus_engine.purge(p_as_of timestamptz, p_retention interval, p_limit int)
+returns int language plpgsql
+as $$
+declare
+  total int := 0;
+  deleted int;
+begin
+  delete from public.insights where id in (
+    select i.id from public.insights i
+    join nexus_engine.insight_type it on it.tipo = i.tipo
+    where not i.is_active and i.created_at < p_as_of - p_retention
+    order by i.created_at limit p_limit for update of i skip locked);
+  get diagnostics deleted = row_count;
+  total := total + deleted;
+
+  delete from nexus_engine.open_insight o where (o.tienda_id, o.tipo, o.subject) in (
+    select c.tienda_id, c.tipo, c.subject from nexus_engine.open_insight c
+    join nexus_engine.insight_type it on it.tipo = c.tipo and it.kind = 'period'
+    where c.since < p_as_of - greatest(p_retention, interval '60 days')
+      and not exists (select from public.insights i where i.id = c.insight_id)
+      -- The newest stays: it says that the store is being served.
+      and exists (select from nexus_engine.open_insight newer
+                  where newer.tienda_id = c.tienda_id and newer.tipo = c.tipo and newer.subject > c.subject)
+    limit p_limit);
+  get diagnostics deleted = row_count;
+  total := total + deleted;
+
+  delete from nexus_engine.refresh_request r where r.id in (
+    select c.id from nexus_engine.refresh_request c
+    where c.status in ('succeeded', 'failed') and c.finished_at < p_as_of - interval '30 days' limit p_limit);
+  get diagnostics deleted = row_count;
+  total := total + deleted;
+
+  delete from nexus_engine.store_failure f
+  where f.resolved_at < p_as_of - interval '90 days'
+    or not exists (select from public.tiendas t where t.id = f.tienda_id);
+  get diagnostics deleted = row_count;
+  total := total + deleted;
+
+  delete from nexus_engine.open_insight o where (o.tienda_id, o.tipo, o.subject) in (
+    select c.tienda_id, c.tipo, c.subject from nexus_engine.open_insight c
+    where not exists (select from public.tiendas t where t.id = c.tienda_id) limit p_limit);
+  get diagnostics deleted = row_count;
+  total := total + deleted;
+
+  delete from nexus_engine.store_settings s
+  where not exists (select from public.tiendas t where t.id = s.tienda_id);
+  get diagnostics deleted = row_count;
+  return total + deleted;
+end;
+$$;

@@ -1,0 +1,289 @@
+-- Makes public.insights equal to what the functions of sql/insights say.
+
+-- Inserts, updates and archives what one type of kind `state` asks for. The difference is computed
+-- first and whole, so that a pass over unchanged stores plans and writes nothing.
+create or replace function nexus_engine.reconcile_state(
+  p_tipo text, p_tiendas uuid[], p_as_of timestamptz,
+  out inserted int, out updated int, out archived int
+) language plpgsql
+as $$
+declare
+  -- A store that muted the type has no findings, and so its open alerts are archived.
+  speaking uuid[] := array(
+    select s.tienda_id from nexus_engine.store s
+    where s.tienda_id = any (p_tiendas) and not p_tipo = any (s.muted_types));
+  changes nexus_engine.change[];
+begin
+  inserted := 0; updated := 0; archived := 0;
+
+  -- Findings first and materialized: joined in place, the planner expects one row and loops.
+  execute format($sql$
+    with finding as materialized (
+      select f.*, hash_record_extended(row(f.nivel_urgencia, f.mensaje, f.extra_data), 0) as content_hash
+      from nexus_engine.%I($1, $3) f
+    )
+    select array_agg(row(
+      coalesce(f.tienda_id, o.tienda_id), coalesce(f.subject, o.subject), f.nivel_urgencia, f.mensaje,
+      f.extra_data, f.content_hash, o.tienda_id is not null, o.insight_id, o.nivel_urgencia
+    )::nexus_engine.change)
+    from finding f
+    full join (
+      select * from nexus_engine.open_insight where tipo = %L and tienda_id = any ($2)
+    ) o on o.tienda_id = f.tienda_id and o.subject = f.subject
+    where f.content_hash is distinct from o.content_hash
+  $sql$, 'insight_' || lower(p_tipo), p_tipo)
+  into changes using speaking, p_tiendas, p_as_of;
+
+  if changes is null then
+    return;
+  end if;
+
+  with change as materialized (
+    select
+      c.*,
+      coalesce(i.is_active, false) as shown,
+      -- New, or worse than what the owner dismissed: a new row, never the old one revived.
+      case when c.mensaje is not null and (not c.was_open or (
+          not coalesce(i.is_active, false)
+          and nexus_engine.urgencia_rank(c.nivel_urgencia) < nexus_engine.urgencia_rank(c.shown_urgencia)))
+        then gen_random_uuid() end as new_id
+    from unnest(changes) c
+    left join public.insights i on i.id = c.shown_id
+  ),
+  inserted_insight as (
+    insert into public.insights (id, tienda_id, tipo, mensaje, nivel_urgencia, is_active, extra_data, created_at)
+    select c.new_id, c.tienda_id, p_tipo, c.mensaje, c.nivel_urgencia, true, c.extra_data, p_as_of
+    from change c where c.new_id is not null
+  ),
+  opened as (
+    insert into nexus_engine.open_insight (tienda_id, tipo, subject, insight_id, nivel_urgencia, content_hash, since)
+    select c.tienda_id, p_tipo, c.subject, c.new_id, c.nivel_urgencia, c.content_hash, p_as_of
+    from change c where c.new_id is not null and not c.was_open
+  ),
+  reopened as (
+    update nexus_engine.open_insight o
+    set insight_id = c.new_id, nivel_urgencia = c.nivel_urgencia, content_hash = c.content_hash, since = p_as_of
+    from change c
+    where c.new_id is not null and c.was_open
+      and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
+  ),
+  updated_insight as (
+    update public.insights i
+    set mensaje = c.mensaje, nivel_urgencia = c.nivel_urgencia, extra_data = c.extra_data
+    from change c
+    where c.new_id is null and c.mensaje is not null and c.shown
+      and i.id = c.shown_id and i.is_active
+    returning i.id
+  ),
+  -- Follows only what was written: dismissed in between, the row keeps the urgency of that moment.
+  followed as (
+    update nexus_engine.open_insight o
+    set nivel_urgencia = c.nivel_urgencia, content_hash = c.content_hash
+    from change c join updated_insight u on u.id = c.shown_id
+    where o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
+  ),
+  -- Dismissed or deleted by the owner and no worse: remember the content, say nothing.
+  silent as (
+    update nexus_engine.open_insight o
+    set content_hash = c.content_hash
+    from change c
+    where c.new_id is null and c.mensaje is not null and not c.shown
+      and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
+  ),
+  archived_insight as (
+    update public.insights i
+    set is_active = false,
+      extra_data = coalesce(i.extra_data, '{}') || jsonb_build_object('resuelto_at', nexus_engine.iso_utc(p_as_of))
+    from change c
+    where c.mensaje is null and i.id = c.shown_id and i.is_active
+    returning i.id
+  ),
+  closed as (
+    delete from nexus_engine.open_insight o
+    using change c
+    where c.mensaje is null
+      and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
+  )
+  select
+    (select count(*) from change where new_id is not null),
+    (select count(*) from updated_insight),
+    (select count(*) from archived_insight)
+  into inserted, updated, archived;
+end;
+$$;
+
+-- Inserts what one type of kind `period` has to tell about the periods that are due. The claim in
+-- open_insight is what makes it exactly one a store, type and period: whoever comes second finds it
+-- taken and inserts nothing. The summary of an older period is archived by its successor.
+create or replace function nexus_engine.reconcile_period(
+  p_tipo text, p_tiendas uuid[], p_as_of timestamptz,
+  out inserted int, out updated int, out archived int
+) language plpgsql
+as $$
+declare
+  due record;
+  counted record;
+begin
+  inserted := 0; updated := 0; archived := 0;
+  for due in
+    select d.announced_at, array_agg(d.tienda_id order by d.tienda_id) as tiendas, array_agg(d.subject order by d.tienda_id) as subjects
+    from nexus_engine.due_periods(p_tipo, p_tiendas, p_as_of, true) d
+    join nexus_engine.store s on s.tienda_id = d.tienda_id and not p_tipo = any (s.muted_types)
+    group by d.announced_at order by d.announced_at
+  loop
+    -- Asked as of the announcement, not of now: a summary that is late says what it would have said.
+    execute format($sql$
+      with finding as materialized (
+        select f.*, gen_random_uuid() as new_id from nexus_engine.%1$I($1, $2) f
+      ),
+      claimed as (
+        insert into nexus_engine.open_insight as o (tienda_id, tipo, subject, insight_id, nivel_urgencia, since)
+        select d.tienda_id, %2$L, d.subject, f.new_id, f.nivel_urgencia, $4
+        from unnest($1, $3) d (tienda_id, subject)
+        left join finding f on f.tienda_id = d.tienda_id and f.subject = d.subject
+        -- Nothing to tell, and known already: not even a row lock.
+        where f.new_id is not null or not exists (
+          select from nexus_engine.open_insight e
+          where e.tienda_id = d.tienda_id and e.tipo = %2$L and e.subject = d.subject)
+        on conflict (tienda_id, tipo, subject) do update
+          set insight_id = excluded.insight_id, nivel_urgencia = excluded.nivel_urgencia, since = excluded.since
+          where o.insight_id is null and excluded.insight_id is not null
+        returning o.tienda_id, o.subject, o.insight_id
+      ),
+      inserted as (
+        insert into public.insights (id, tienda_id, tipo, mensaje, nivel_urgencia, is_active, extra_data, created_at)
+        select f.new_id, f.tienda_id, %2$L, f.mensaje, f.nivel_urgencia, true, f.extra_data, $4
+        from finding f join claimed c on c.insight_id = f.new_id
+        returning id, tienda_id
+      ),
+      archived as (
+        update public.insights i set is_active = false
+        from inserted n
+        join finding f on f.new_id = n.id
+        join nexus_engine.open_insight o on o.tienda_id = n.tienda_id and o.tipo = %2$L and o.subject < f.subject
+        where i.id = o.insight_id and i.is_active
+        returning i.id
+      )
+      select (select count(*) from inserted) as inserted, (select count(*) from archived) as archived
+    $sql$, 'insight_' || lower(p_tipo), p_tipo)
+    into counted using due.tiendas, due.announced_at, due.subjects, p_as_of;
+    inserted := inserted + counted.inserted;
+    archived := archived + counted.archived;
+  end loop;
+end;
+$$;
+
+-- Reconciles one type. Where its function raises for the data of some store, halves the list until
+-- that store stands alone in store_failure and all others are done; costs nothing when none fails.
+-- Errors that say nothing about a store's data are raised again, for the job to be retried.
+create or replace function nexus_engine.reconcile_isolated(
+  p_tipo text, p_kind text, p_tiendas uuid[], p_as_of timestamptz,
+  out inserted int, out updated int, out archived int, out failed int
+) language plpgsql
+as $$
+declare
+  half int := cardinality(p_tiendas) / 2;
+  state text;
+  text_of_error text;
+  part record;
+begin
+  failed := 0;
+  begin
+    if p_kind = 'state' then
+      select r.inserted, r.updated, r.archived into inserted, updated, archived
+      from nexus_engine.reconcile_state(p_tipo, p_tiendas, p_as_of) r;
+    else
+      select r.inserted, r.updated, r.archived into inserted, updated, archived
+      from nexus_engine.reconcile_period(p_tipo, p_tiendas, p_as_of) r;
+    end if;
+    if exists (select from nexus_engine.store_failure f
+               where f.tipo = p_tipo and f.tienda_id = any (p_tiendas) and f.resolved_at is null) then
+      update nexus_engine.store_failure f set resolved_at = p_as_of
+      where f.tipo = p_tipo and f.tienda_id = any (p_tiendas) and f.resolved_at is null;
+    end if;
+    return;
+  exception when others then
+    get stacked diagnostics state = returned_sqlstate, text_of_error = message_text;
+    if left(state, 2) in ('08', '40', '53', '54', '55', '57', '58', 'XX') then
+      raise;
+    end if;
+  end;
+
+  inserted := 0; updated := 0; archived := 0;
+  -- Class 42 is a fault of the function, the same for every store: no use in looking for the one.
+  if cardinality(p_tiendas) = 1 or left(state, 2) = '42' then
+    insert into nexus_engine.store_failure as f (tienda_id, tipo, sqlstate, message, first_at, last_at)
+    select t, p_tipo, state, text_of_error, p_as_of, p_as_of from unnest(p_tiendas) t
+    on conflict (tienda_id, tipo) do update
+      set sqlstate = excluded.sqlstate, message = excluded.message, last_at = excluded.last_at,
+        occurrences = case when f.resolved_at is null then f.occurrences + 1 else 1 end,
+        first_at = case when f.resolved_at is null then f.first_at else excluded.first_at end,
+        resolved_at = null;
+    failed := cardinality(p_tiendas);
+    return;
+  end if;
+
+  for part in
+    select r.* from (values (p_tiendas[:half]), (p_tiendas[half + 1:])) h (tiendas)
+    cross join lateral nexus_engine.reconcile_isolated(p_tipo, p_kind, h.tiendas, p_as_of) r
+  loop
+    inserted := inserted + part.inserted;
+    updated := updated + part.updated;
+    archived := archived + part.archived;
+    failed := failed + part.failed;
+  end loop;
+end;
+$$;
+
+-- Reconciles these stores at as_of, in the caller's transaction.
+--   p_tipos: types of nexus_engine.insight_type, null for all; disabled ones are passed over.
+--   p_tiendas: stores; unknown and inactive ones are passed over.
+--   returns one row a type: how many insights were inserted, updated and archived, and for how
+--   many stores the type failed (see nexus_engine.store_failure).
+-- Errors: NX001 for an unknown type or a null as_of; NX004 outside READ COMMITTED, where the locks
+-- would be taken after the snapshot and protect nothing.
+create or replace function nexus_engine.reconcile(p_tipos text[], p_tiendas uuid[], p_as_of timestamptz)
+returns table (tipo text, inserted int, updated int, archived int, failed int)
+language plpgsql
+as $$
+#variable_conflict use_column
+declare
+  unknown text;
+  tiendas uuid[];
+  it record;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'reconcile: expected transaction isolation read committed, got %',
+      current_setting('transaction_isolation') using errcode = 'NX004';
+  end if;
+  if p_as_of is null then
+    raise exception 'as_of: expected a timestamp, got null' using errcode = 'NX001', column = 'as_of';
+  end if;
+  select wanted into unknown from unnest(p_tipos) wanted
+  where wanted is null or not exists (select from nexus_engine.insight_type known where known.tipo = wanted) limit 1;
+  if found then
+    raise exception 'tipos: expected types of nexus_engine.insight_type, got %', quote_nullable(unknown)
+      using errcode = 'NX001', column = 'tipos';
+  end if;
+
+  tiendas := array(select t.id from public.tiendas t where t.id = any (p_tiendas) and t.is_active order by t.id);
+  if cardinality(tiendas) = 0 then
+    return;
+  end if;
+
+  -- One lock a store, always in the same order, in a statement of its own: what another session
+  -- committed while this one waited is then seen by the next statement's snapshot.
+  perform pg_advisory_xact_lock(k.key)
+  from (select hashtextextended(t::text, 0) as key from unnest(tiendas) t order by 1) k;
+
+  for it in
+    select known.tipo, known.kind from nexus_engine.insight_type known
+    where known.enabled and (p_tipos is null or known.tipo = any (p_tipos))
+    order by known.tipo
+  loop
+    return query
+      select it.tipo, r.inserted, r.updated, r.archived, r.failed
+      from nexus_engine.reconcile_isolated(it.tipo, it.kind, tiendas, p_as_of) r;
+  end loop;
+end;
+$$;

@@ -1,0 +1,39 @@
+-- What counts as a sale, decided here and used everywhere: pagado; or pendiente and paid in hand,
+-- because the POS leaves a cash checkout pendiente for ever (only its payment webhook sets pagado).
+-- Never anulado.
+create or replace function nexus_engine.is_sale(status_pago text, metodo_pago text, cash_methods text[])
+returns boolean language sql immutable parallel safe
+as $$
+  select status_pago = 'pagado' or (status_pago = 'pendiente' and metodo_pago = any (cash_methods))
+$$;
+
+-- An amount of money of the POS (double precision, pesos) in exact cents; null for NaN, the
+-- infinities and amounts of 100,000 million and more, which no shop takes on one ticket.
+create or replace function nexus_engine.money(amount double precision)
+returns numeric language sql immutable parallel safe
+as $$
+  select case when abs(amount) < 1e11 then round(amount::numeric, 2) end
+$$;
+
+-- A quantity of the POS (units, or kilos of weighed goods) with three decimals at most; null for
+-- NaN, the infinities and quantities of 1,000 million and more.
+create or replace function nexus_engine.quantity(amount double precision)
+returns numeric language sql immutable parallel safe
+as $$
+  select case when abs(amount) < 1e9 then trim_scale(round(amount::numeric, 3)) end
+$$;
+
+-- The tickets that count as sales. total is in pesos and cents, and null where the row cannot be
+-- trusted: not an amount (see money), or dated more than a day after it was written. sum(total) and
+-- count(total) therefore leave such rows out, and count(*) - count(total) says how many there are.
+create or replace view nexus_engine.sale as
+select
+  v.id,
+  v.tienda_id,
+  v.fecha,
+  v.created_at,
+  v.metodo_pago,
+  case when v.fecha <= v.created_at + interval '1 day' then nexus_engine.money(v.total) end as total
+from public.ventas v
+left join nexus_engine.store_settings s on s.tienda_id = v.tienda_id
+where nexus_engine.is_sale(v.status_pago, v.metodo_pago, coalesce(s.cash_methods, array['efectivo']));

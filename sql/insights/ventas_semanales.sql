@@ -1,0 +1,65 @@
+insert into nexus_engine.insight_type (tipo, kind, period, title, description, params)
+values ('VENTAS_SEMANALES', 'period', 'week', 'Ventas de la semana',
+  'What the seven business days before the weekly summary brought, and the change against the seven before, split into the number of tickets and the average ticket.',
+  '{"settle": "30 seconds", "max_age": "8 days"}')
+on conflict (tipo) do update set kind = excluded.kind, period = excluded.period,
+  title = excluded.title, description = excluded.description;
+
+-- Amounts in pesos and cents; fecha_desde and fecha_hasta in UTC, semana_desde and semana_hasta are
+-- the first and the last business day. The changes are in percent, null without a week before.
+create or replace function nexus_engine.insight_ventas_semanales(tiendas uuid[], as_of timestamptz)
+returns setof nexus_engine.finding language sql stable parallel safe
+as $$
+  with week as (
+    select p.*, s.time_zone,
+      nexus_engine.local_instant(p.first_day - 8, s.summary_time, s.time_zone) as before_starts_at
+    from nexus_engine.store_period('week', tiendas, as_of) p
+    join nexus_engine.store s on s.tienda_id = p.tienda_id
+    where s.is_active
+  ),
+  sold as (
+    select w.*, v.*,
+      round(v.total / nullif(v.tickets, 0), 2) as average,
+      round(v.before_total / nullif(v.before_tickets, 0), 2) as before_average
+    from week w
+    cross join lateral (
+      select
+        coalesce(sum(v.total) filter (where v.fecha >= w.starts_at), 0) as total,
+        count(v.total) filter (where v.fecha >= w.starts_at) as tickets,
+        count(*) filter (where v.fecha >= w.starts_at and v.total is null) as unusable,
+        coalesce(sum(v.total) filter (where v.fecha < w.starts_at), 0) as before_total,
+        count(v.total) filter (where v.fecha < w.starts_at) as before_tickets
+      from nexus_engine.sale v
+      where v.tienda_id = w.tienda_id and v.fecha >= w.before_starts_at and v.fecha < w.ends_at
+    ) v
+    where v.tickets > 0
+  )
+  select
+    s.tienda_id,
+    s.subject,
+    'BAJA',
+    '📅 Semana del ' || nexus_engine.es_day(s.first_day) || ' al ' || nexus_engine.es_day(s.last_day)
+      || ': vendiste ' || nexus_engine.es_money(s.total) || ' en ' || nexus_engine.es_number(s.tickets, 0)
+      || case when s.tickets = 1 then ' ticket.'
+           else ' tickets (promedio ' || nexus_engine.es_money(s.average) || ').' end
+      || case when c.total is null then ''
+           else ' Frente a la semana anterior: ventas ' || nexus_engine.es_change(c.total)
+             || ', tickets ' || nexus_engine.es_change(c.tickets)
+             || coalesce(', ticket promedio ' || nexus_engine.es_change(c.average), '') || '.' end,
+    jsonb_build_object(
+      'semana_desde', s.first_day, 'semana_hasta', s.last_day,
+      'fecha_desde', nexus_engine.iso_utc(s.starts_at), 'fecha_hasta', nexus_engine.iso_utc(s.ends_at),
+      'zona_horaria', s.time_zone,
+      'total_vendido', s.total, 'cantidad_ventas', s.tickets, 'ticket_promedio', s.average,
+      'semana_anterior', jsonb_build_object(
+        'total_vendido', s.before_total, 'cantidad_ventas', s.before_tickets, 'ticket_promedio', s.before_average),
+      'cambio_porcentaje', c.total, 'cambio_tickets_porcentaje', c.tickets,
+      'cambio_ticket_promedio_porcentaje', c.average, 'filas_excluidas', s.unusable)
+  from sold s
+  cross join lateral (
+    select
+      nexus_engine.change_percent(s.total, s.before_total) as total,
+      nexus_engine.change_percent(s.tickets, s.before_tickets) as tickets,
+      nexus_engine.change_percent(s.average, s.before_average) as average
+  ) c
+$$;
