@@ -1,0 +1,86 @@
+import { z } from "zod";
+
+/** The only reader of process.env. Everything else gets the parsed Config. */
+
+const port = z.coerce.number().int().min(0).max(65535);
+const postgresUrl = z
+  .string()
+  .regex(/^postgres(ql)?:\/\//, "expected a URL that starts with postgres:// or postgresql://");
+
+const Environment = z.object({
+  DATABASE_URL: postgresUrl.optional(),
+  WORKER_DATABASE_URL: postgresUrl.optional(),
+  SERVER_DATABASE_URL: postgresUrl.optional(),
+  DATA_DIR: z.string().min(1).default(".data"),
+  HOST: z.string().min(1).default("127.0.0.1"),
+  PORT: port.optional(),
+  SECRET_KEY: z
+    .string()
+    .min(32, "expected the POS's SECRET_KEY, at least 32 characters (HS256 needs 256 bits)")
+    .optional(),
+  NODE_ENV: z.enum(["development", "production", "test"]).default("development"),
+  LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info"),
+  WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(100).default(4),
+  JOB_TIME_LIMIT_SECONDS: z.coerce.number().int().min(1).max(86_400).default(1800),
+  STORES_PER_JOB: z.coerce.number().int().min(1).max(1000).default(250),
+  INSIGHT_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(180),
+  STATEMENT_TIMEOUT_MS: z.coerce.number().int().min(100).max(600_000).default(10_000),
+});
+
+export type Config = {
+  /** Absent: the embedded Postgres in dataDir. */
+  databaseUrl: string | undefined;
+  workerDatabaseUrl: string | undefined;
+  serverDatabaseUrl: string | undefined;
+  dataDir: string;
+  host: string;
+  /** Absent: 4000, or the next free port. */
+  port: number | undefined;
+  secretKey: string | undefined;
+  environment: "development" | "production" | "test";
+  logLevel: z.infer<typeof Environment>["LOG_LEVEL"];
+  workerConcurrency: number;
+  jobTimeLimitMs: number;
+  storesPerJob: number;
+  insightRetentionDays: number;
+  statementTimeoutMs: number;
+};
+
+export class ConfigError extends Error {
+  override name = "ConfigError";
+}
+
+/** Parses the environment; throws one ConfigError that lists every problem. */
+export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  // An empty value is how compose files and shells say "not set".
+  const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
+  const parsed = Environment.safeParse(given);
+  const problems = parsed.success
+    ? []
+    : parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+  if (given.DATABASE_URL && !given.SECRET_KEY) {
+    problems.push(
+      "SECRET_KEY: expected the POS's own key, because DATABASE_URL is set; got nothing",
+    );
+  }
+  if (!parsed.success || problems.length > 0) {
+    throw new ConfigError(`The configuration is not usable:\n  ${problems.join("\n  ")}`);
+  }
+  const e = parsed.data;
+  return {
+    databaseUrl: e.DATABASE_URL,
+    workerDatabaseUrl: e.WORKER_DATABASE_URL,
+    serverDatabaseUrl: e.SERVER_DATABASE_URL,
+    dataDir: e.DATA_DIR,
+    host: e.HOST,
+    port: e.PORT,
+    secretKey: e.SECRET_KEY,
+    environment: e.NODE_ENV,
+    logLevel: e.LOG_LEVEL,
+    workerConcurrency: e.WORKER_CONCURRENCY,
+    jobTimeLimitMs: e.JOB_TIME_LIMIT_SECONDS * 1000,
+    storesPerJob: e.STORES_PER_JOB,
+    insightRetentionDays: e.INSIGHT_RETENTION_DAYS,
+    statementTimeoutMs: e.STATEMENT_TIMEOUT_MS,
+  };
+}

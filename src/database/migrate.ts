@@ -1,0 +1,117 @@
+import { createHash } from "node:crypto";
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { Client } from "pg";
+import type { Logger } from "../log.ts";
+
+const sqlDir = join(import.meta.dirname, "../../sql");
+
+/** Held by whoever migrates; any number of processes may start at once, one does the work. */
+const migrationLock = 7_041_948_523;
+
+/** Folders of functions and views, re-applied when their text changes, in this order. */
+const repeatableFolders = ["engine", "insights", "api"];
+
+type SqlFile = { name: string; text: string; sha256: string };
+
+export class MigrationError extends Error {
+  override name = "MigrationError";
+}
+
+async function sqlFiles(folder: string): Promise<SqlFile[]> {
+  const names = (await readdir(join(sqlDir, folder)))
+    .filter((name) => name.endsWith(".sql"))
+    .sort();
+  return Promise.all(
+    names.map(async (name) => {
+      const text = await readFile(join(sqlDir, folder, name), "utf8");
+      const sha256 = createHash("sha256").update(text).digest("hex");
+      return { name: `${folder}/${name}`, text, sha256 };
+    }),
+  );
+}
+
+/** Runs one file and puts its name into the error, which Postgres does not know. */
+async function runFile(client: Client, file: SqlFile): Promise<void> {
+  try {
+    await client.query(file.text);
+    await client.query("reset role");
+  } catch (cause) {
+    const message = cause instanceof Error ? cause.message : String(cause);
+    throw new MigrationError(`sql/${file.name}: ${message}`, { cause });
+  }
+}
+
+/**
+ * Brings our schemas up to date: immutable files of sql/migrations once each, in order, then the
+ * function files whose text changed, all in one transaction. A second run does nothing.
+ * Throws MigrationError when an immutable file was changed after it ran, naming the file.
+ */
+export async function migrate(
+  connectionString: string,
+  log: Logger,
+): Promise<{ applied: string[] }> {
+  const client = new Client({ connectionString, application_name: "nexus-migrate" });
+  await client.connect();
+  try {
+    await client.query("begin");
+    await client.query("select pg_advisory_xact_lock($1)", [migrationLock]);
+    // A migration must not make the shops wait: it gives up on a lock rather than queue for it.
+    await client.query("set local lock_timeout = '5s'");
+    await client.query("set local check_function_bodies = off");
+    await client.query("set local search_path = ''");
+    const done = await readLedger(client);
+    const applied: string[] = [];
+
+    for (const file of await sqlFiles("migrations")) {
+      const known = done.get(file.name);
+      if (known && known !== file.sha256) {
+        throw new MigrationError(
+          `sql/${file.name} was changed after it had been applied; expected sha256 ${known}, got ${file.sha256}. Undo the change and put it into a new migration.`,
+        );
+      }
+      if (!known) {
+        await runFile(client, file);
+        applied.push(file.name);
+        await record(client, file);
+      }
+    }
+    for (const folder of repeatableFolders) {
+      for (const file of await sqlFiles(folder)) {
+        if (done.get(file.name) === file.sha256) continue;
+        await client.query("set local role nexus_owner");
+        await runFile(client, file);
+        applied.push(file.name);
+        await record(client, file);
+      }
+    }
+    await client.query("commit");
+    if (applied.length > 0) log.info({ applied: applied.length }, "the database is up to date");
+    return { applied };
+  } catch (error) {
+    await client.query("rollback").catch(() => {});
+    throw error;
+  } finally {
+    await client.end();
+  }
+}
+
+/** Which files ran, with the hash of their text. Lives in nexus_engine once that exists. */
+async function readLedger(client: Client): Promise<Map<string, string>> {
+  const { rows } = await client.query<{ exists: boolean }>(
+    "select to_regclass('nexus_engine.migration') is not null as exists",
+  );
+  if (!rows[0]?.exists) return new Map();
+  const { rows: files } = await client.query<{ name: string; sha256: string }>(
+    "select name, sha256 from nexus_engine.migration",
+  );
+  return new Map(files.map((file) => [file.name, file.sha256]));
+}
+
+async function record(client: Client, file: SqlFile): Promise<void> {
+  await client.query(
+    `insert into nexus_engine.migration (name, sha256) values ($1, $2)
+     on conflict (name) do update set sha256 = excluded.sha256, applied_at = now()`,
+    [file.name, file.sha256],
+  );
+}

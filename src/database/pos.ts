@@ -1,0 +1,110 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Client } from "pg";
+import type { Logger } from "../log.ts";
+
+const posDir = join(import.meta.dirname, "../../sql/pos");
+
+const text = ["varchar", "text"];
+const uuid = ["uuid"];
+const bool = ["bool"];
+const float = ["float8"];
+const instant = ["timestamptz"];
+
+/** The POS's columns that we read or write, with the types that our SQL was written for. */
+const expectedColumns: Record<string, Record<string, string[]>> = {
+  tiendas: { id: uuid, nombre: text, rubro: text, is_active: bool, created_at: instant },
+  users: { id: uuid, email: text, full_name: text, rol: text, is_active: bool, tienda_id: uuid },
+  productos: {
+    id: uuid,
+    nombre: text,
+    sku: text,
+    precio_venta: float,
+    precio_costo: float,
+    stock_actual: float,
+    tipo: text,
+    is_active: bool,
+    tienda_id: uuid,
+  },
+  ventas: {
+    id: uuid,
+    fecha: instant,
+    total: float,
+    metodo_pago: text,
+    created_at: instant,
+    status_pago: text,
+    tienda_id: uuid,
+  },
+  detalles_venta: {
+    id: uuid,
+    cantidad: float,
+    precio_unitario: float,
+    subtotal: float,
+    venta_id: uuid,
+    producto_id: uuid,
+  },
+  insights: {
+    id: uuid,
+    tipo: text,
+    mensaje: text,
+    nivel_urgencia: text,
+    is_active: bool,
+    extra_data: ["jsonb"],
+    created_at: instant,
+    tienda_id: uuid,
+  },
+};
+
+/** What is missing or of another type in the POS's tables, a line each; empty when all is well. */
+export async function posProblems(client: Client): Promise<string[]> {
+  const { rows } = await client.query<{ table_name: string; column_name: string; type: string }>(
+    `select c.relname as table_name, a.attname as column_name, t.typname as type
+     from pg_catalog.pg_class c
+     join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+     join pg_catalog.pg_type t on t.oid = a.atttypid
+     where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
+       and c.relname = any ($1)`,
+    [Object.keys(expectedColumns)],
+  );
+  const found = new Map<string, Map<string, string>>();
+  for (const row of rows) {
+    const columns = found.get(row.table_name) ?? new Map<string, string>();
+    found.set(row.table_name, columns.set(row.column_name, row.type));
+  }
+  return Object.entries(expectedColumns).flatMap(([table, columns]) => {
+    const present = found.get(table);
+    if (!present) return [`public.${table}: expected a table of Nexus POS, found none`];
+    return Object.entries(columns).flatMap(([column, types]) => {
+      const type = present.get(column);
+      if (type === undefined)
+        return [`public.${table}.${column}: expected ${types[0]}, found no such column`];
+      return types.includes(type)
+        ? []
+        : [`public.${table}.${column}: expected ${types.join(" or ")}, got ${type}`];
+    });
+  });
+}
+
+/** Creates the POS's tables, for the embedded database and for trials. */
+export async function createPosSchema(client: Client): Promise<void> {
+  await client.query(await readFile(join(posDir, "schema.sql"), "utf8"));
+}
+
+/**
+ * Creates our indexes on the POS's tables, one file each in sql/pos/indexes, without blocking the
+ * shops' writes. An index that an interrupted run left invalid is built anew.
+ */
+export async function ensurePosIndexes(client: Client, log: Logger): Promise<void> {
+  const dir = join(posDir, "indexes");
+  for (const file of (await readdir(dir)).sort()) {
+    const name = file.replace(/\.sql$/, "");
+    const { rows } = await client.query<{ indisvalid: boolean }>(
+      "select indisvalid from pg_catalog.pg_index where indexrelid = to_regclass($1)",
+      [`public.${name}`],
+    );
+    if (rows[0]?.indisvalid) continue;
+    if (rows[0]) await client.query(`drop index concurrently if exists public.${name}`);
+    log.info({ index: name }, "building an index on the POS's tables");
+    await client.query(await readFile(join(dir, file), "utf8"));
+  }
+}

@@ -1,0 +1,72 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { runMigrations } from "graphile-worker";
+import { Client } from "pg";
+import { graphileLogger, type Logger } from "../log.ts";
+import { migrate } from "./migrate.ts";
+import { createPool } from "./pools.ts";
+import { createPosSchema, ensurePosIndexes, posProblems } from "./pos.ts";
+
+/** Held by the one process that prepares the database. */
+const preparationLock = 7_041_948_524;
+
+export class PosSchemaError extends Error {
+  override name = "PosSchemaError";
+}
+
+/**
+ * Makes a database ready to work with: checks the POS's tables (or creates them where
+ * `createPos` allows and there are none), migrates our schemas and Graphile Worker's, builds our
+ * indexes. Safe to run by any number of processes at once.
+ * Throws PosSchemaError with every missing table and column before anything is changed.
+ */
+export async function prepareDatabase(
+  ownerUrl: string,
+  log: Logger,
+  { createPos = false }: { createPos?: boolean } = {},
+): Promise<void> {
+  const client = new Client({ connectionString: ownerUrl, application_name: "nexus-prepare" });
+  await client.connect();
+  try {
+    await lockPreparation(client);
+    let problems = await posProblems(client);
+    if (problems.length > 0 && createPos) {
+      await createPosSchema(client);
+      problems = await posProblems(client);
+    }
+    if (problems.length > 0) {
+      throw new PosSchemaError(`This is not a database of Nexus POS:\n  ${problems.join("\n  ")}`);
+    }
+    await migrate(ownerUrl, log);
+    await migrateGraphileWorker(ownerUrl, log);
+    await ensurePosIndexes(client, log);
+  } finally {
+    await client.end();
+  }
+}
+
+/** Tries again and again: a session that waits inside a statement would block a concurrent index build. */
+async function lockPreparation(client: Client): Promise<void> {
+  for (;;) {
+    const { rows } = await client.query<{ locked: boolean }>(
+      "select pg_try_advisory_lock($1) as locked",
+      [preparationLock],
+    );
+    if (rows[0]?.locked) return;
+    await sleep(100);
+  }
+}
+
+async function migrateGraphileWorker(ownerUrl: string, log: Logger): Promise<void> {
+  const pool = createPool({
+    connectionString: ownerUrl,
+    log,
+    max: 2,
+    name: "nexus-migrate",
+    role: "nexus_worker",
+  });
+  try {
+    await runMigrations({ pgPool: pool, logger: graphileLogger(log) });
+  } finally {
+    await pool.end();
+  }
+}
