@@ -18,8 +18,8 @@ const Environment = z.object({
     .string()
     .min(32, "expected the POS's SECRET_KEY, at least 32 characters (HS256 needs 256 bits)")
     .optional(),
-  NODE_ENV: z.enum(["development", "production", "test"]).default("development"),
-  LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).default("info"),
+  NODE_ENV: z.enum(["development", "production", "test"]).optional(),
+  LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).optional(),
   WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(100).default(4),
   JOB_TIME_LIMIT_SECONDS: z.coerce.number().int().min(1).max(86_400).default(1800),
   STORES_PER_JOB: z.coerce.number().int().min(1).max(1000).default(250),
@@ -37,8 +37,10 @@ export type Config = {
   /** Absent: 4000, or the next free port. */
   port: number | undefined;
   secretKey: string | undefined;
+  /** Absent in the environment: production with DATABASE_URL, development without. */
   environment: "development" | "production" | "test";
-  logLevel: z.infer<typeof Environment>["LOG_LEVEL"];
+  /** Absent in the environment: info with DATABASE_URL, warn without, where a person looks on. */
+  logLevel: string;
   workerConcurrency: number;
   jobTimeLimitMs: number;
   storesPerJob: number;
@@ -75,8 +77,8 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     host: e.HOST,
     port: e.PORT,
     secretKey: e.SECRET_KEY,
-    environment: e.NODE_ENV,
-    logLevel: e.LOG_LEVEL,
+    environment: e.NODE_ENV ?? (e.DATABASE_URL ? "production" : "development"),
+    logLevel: e.LOG_LEVEL ?? (e.DATABASE_URL ? "info" : "warn"),
     workerConcurrency: e.WORKER_CONCURRENCY,
     jobTimeLimitMs: e.JOB_TIME_LIMIT_SECONDS * 1000,
     storesPerJob: e.STORES_PER_JOB,

@@ -2,7 +2,8 @@
 -- short; the task calls it until it returns zero.
 --   Archived insights of our types older than p_retention, and the memory of their periods (kept at
 --   least as long as a missed period may still be announced); ended refresh requests older than 30
---   days; resolved failures older than 90; everything of ours about stores that are gone.
+--   days; resolved failures older than 90; everything of ours about stores that are gone. A request
+--   that a day did not end has lost its job and is marked as failed.
 create or replace function nexus_engine.purge(p_as_of timestamptz, p_retention interval, p_limit int)
 returns int language plpgsql
 as $$
@@ -29,6 +30,11 @@ begin
     limit p_limit);
   get diagnostics deleted = row_count;
   total := total + deleted;
+
+  update nexus_engine.refresh_request r
+  set status = 'failed', error_code = 'LOST', error_message = 'No se pudo actualizar. Volvé a intentarlo.',
+    finished_at = p_as_of
+  where r.status in ('queued', 'running') and r.queued_at < p_as_of - interval '1 day';
 
   delete from nexus_engine.refresh_request r where r.id in (
     select c.id from nexus_engine.refresh_request c

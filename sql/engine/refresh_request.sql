@@ -11,6 +11,7 @@ language plpgsql
 as $$
 declare
   request nexus_engine.refresh_request;
+  needs_job boolean;
 begin
   if not exists (select from public.tiendas t where t.id = p_tienda_id and t.is_active) then
     raise exception 'tienda_id: expected the id of an active store, got %', quote_nullable(p_tienda_id)
@@ -21,9 +22,9 @@ begin
     values (p_tienda_id, p_requested_by, coalesce(p_force, false))
     on conflict (tienda_id) where status = 'queued' do nothing
     returning * into request;
-    if found then
-      exit;
-    end if;
+    needs_job := found;
+    exit when needs_job;
+
     if p_force then
       update nexus_engine.refresh_request r set force = true
       where r.tienda_id = p_tienda_id and r.status = 'queued' returning * into request;
@@ -31,16 +32,19 @@ begin
       select * into request from nexus_engine.refresh_request r
       where r.tienda_id = p_tienda_id and r.status = 'queued';
     end if;
+    -- One that waits for more than a minute may have lost its job.
+    needs_job := request.queued_at < now() - interval '1 minute';
     -- Not found: a worker took it up in between, so this call makes the next one.
-    if found then
-      return request;
-    end if;
+    exit when request.id is not null;
   end loop;
 
-  perform graphile_worker.add_job(
-    'refresh_stores',
-    json_build_object('tiendas', array[p_tienda_id], 'request_id', request.id),
-    max_attempts => 5, priority => -10);
+  if needs_job then
+    -- The key: a second job of the same request replaces the first, if that still waits.
+    perform graphile_worker.add_job(
+      'refresh_stores',
+      json_build_object('tiendas', array[p_tienda_id], 'request_id', request.id),
+      max_attempts => 5, priority => -10, job_key => 'refresh_request:' || request.id);
+  end if;
   return request;
 end;
 $$;

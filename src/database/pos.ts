@@ -85,9 +85,22 @@ export async function posProblems(client: Client): Promise<string[]> {
   });
 }
 
-/** Creates the POS's tables, for the embedded database and for trials. */
+/** Creates the POS's tables, for the embedded database and for trials; only where there are none. */
 export async function createPosSchema(client: Client): Promise<void> {
+  const { rowCount } = await client.query(
+    "select from pg_catalog.pg_class where relnamespace = 'public'::regnamespace and relname = any ($1)",
+    [Object.keys(expectedColumns)],
+  );
+  if (rowCount) return;
   await client.query(await readFile(join(posDir, "schema.sql"), "utf8"));
+}
+
+/** Loads the three demo stores, unless the database has any store. */
+export async function loadDemoData(client: Client, log: Logger): Promise<void> {
+  const { rowCount } = await client.query("select from public.tiendas limit 1");
+  if (rowCount) return;
+  log.info("loading the demo data");
+  await client.query(await readFile(join(posDir, "demo.sql"), "utf8"));
 }
 
 /**

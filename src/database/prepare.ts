@@ -4,7 +4,7 @@ import { Client } from "pg";
 import { graphileLogger, type Logger } from "../log.ts";
 import { migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
-import { createPosSchema, ensurePosIndexes, posProblems } from "./pos.ts";
+import { createPosSchema, ensurePosIndexes, loadDemoData, posProblems } from "./pos.ts";
 
 /** Held by the one process that prepares the database. */
 const preparationLock = 7_041_948_524;
@@ -14,19 +14,21 @@ export class PosSchemaError extends Error {
 }
 
 /**
- * Makes a database ready to work with: checks the POS's tables (or creates them where
- * `createPos` allows and there are none), migrates our schemas and Graphile Worker's, builds our
- * indexes. Safe to run by any number of processes at once.
+ * Makes a database ready to work with: checks the POS's tables (or creates them where `createPos`
+ * allows and there are none), migrates our schemas and Graphile Worker's, loads the demo data where
+ * `demo` allows and there is no store, builds our indexes. Safe to run by any number of processes
+ * at once.
  * Throws PosSchemaError with every missing table and column before anything is changed.
  */
 export async function prepareDatabase(
   ownerUrl: string,
   log: Logger,
-  { createPos = false }: { createPos?: boolean } = {},
+  { createPos = false, demo = false }: { createPos?: boolean; demo?: boolean } = {},
 ): Promise<void> {
   const client = new Client({ connectionString: ownerUrl, application_name: "nexus-prepare" });
   await client.connect();
   try {
+    await checkVersion(client);
     await lockPreparation(client);
     let problems = await posProblems(client);
     if (problems.length > 0 && createPos) {
@@ -38,9 +40,19 @@ export async function prepareDatabase(
     }
     await migrate(ownerUrl, log);
     await migrateGraphileWorker(ownerUrl, log);
+    if (demo) await loadDemoData(client, log);
     await ensurePosIndexes(client, log);
   } finally {
     await client.end();
+  }
+}
+
+async function checkVersion(client: Client): Promise<void> {
+  const { rows } = await client.query<{ version: string; number: number }>(
+    "select current_setting('server_version') as version, current_setting('server_version_num')::int as number",
+  );
+  if (rows[0] && rows[0].number < 150_000) {
+    throw new PosSchemaError(`Expected PostgreSQL 15 or newer, got ${rows[0].version}`);
   }
 }
 

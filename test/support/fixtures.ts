@@ -148,3 +148,25 @@ export async function reconcile(
   );
   return rows;
 }
+
+export type Finding = {
+  tienda_id: string;
+  subject: string;
+  nivel_urgencia: string;
+  mensaje: string;
+  extra_data: Record<string, unknown>;
+};
+
+/** What an insight function says, as the worker's role. */
+export async function findings(
+  pool: Pool,
+  tipo: string,
+  tiendas: string[],
+  asOf: string | Date = new Date(),
+): Promise<Finding[]> {
+  const { rows } = await pool.query<Finding>(
+    `select * from nexus_engine.insight_${tipo.toLowerCase()}($1, $2)`,
+    [tiendas, asOf],
+  );
+  return rows;
+}

@@ -1,0 +1,74 @@
+import { randomBytes } from "node:crypto";
+import { readFile, writeFile } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import type { Config } from "../config.ts";
+import type { Logger } from "../log.ts";
+import { startEmbedded } from "./embedded.ts";
+import { prepareDatabase } from "./prepare.ts";
+
+export type Database = {
+  /** Connection of the owner: migrations, command-line tools. */
+  ownerUrl: string;
+  workerUrl: string;
+  serverUrl: string;
+  /** What the POS signs its tokens with. */
+  secretKey: string;
+  embedded: boolean;
+  /** What a person who starts us should know about where the data is. */
+  description: string;
+  close(): Promise<void>;
+};
+
+/**
+ * The database that the configuration asks for, ready to work with: the one of DATABASE_URL, or the
+ * embedded Postgres, which gets the POS's tables and, while it has no store, the demo data.
+ */
+export async function openDatabase(
+  config: Config,
+  log: Logger,
+  { createPosSchema = false }: { createPosSchema?: boolean } = {},
+): Promise<Database> {
+  if (config.databaseUrl && config.secretKey) {
+    await prepareDatabase(config.databaseUrl, log, { createPos: createPosSchema });
+    return {
+      ownerUrl: config.databaseUrl,
+      workerUrl: config.workerDatabaseUrl ?? config.databaseUrl,
+      serverUrl: config.serverDatabaseUrl ?? config.databaseUrl,
+      secretKey: config.secretKey,
+      embedded: false,
+      description: `${new URL(config.databaseUrl).host} (DATABASE_URL)`,
+      close: async () => {},
+    };
+  }
+  const server = await startEmbedded({
+    dataDir: resolve(config.dataDir),
+    log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },
+  });
+  try {
+    await prepareDatabase(server.connectionString, log, { createPos: true, demo: true });
+    return {
+      ownerUrl: server.connectionString,
+      workerUrl: server.connectionString,
+      serverUrl: server.connectionString,
+      secretKey: config.secretKey ?? (await keptSecretKey(server.dataDir)),
+      embedded: true,
+      description: `embedded, data in ${server.dataDir}`,
+      close: () => server.stop(),
+    };
+  } catch (error) {
+    await server.stop();
+    throw error;
+  }
+}
+
+/** A random key that is made once and kept beside the data, readable by its owner only. */
+async function keptSecretKey(dataDir: string): Promise<string> {
+  const file = join(dataDir, "secret_key");
+  // The first of two starters at once writes it, both read the same.
+  await writeFile(file, randomBytes(48).toString("base64url"), { flag: "wx", mode: 0o600 }).catch(
+    (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EEXIST") throw error;
+    },
+  );
+  return (await readFile(file, "utf8")).trim();
+}

@@ -1,0 +1,26 @@
+import { parseArgs } from "node:util";
+import { readConfig } from "./config.ts";
+import { describeDemo } from "./demo.ts";
+import { startEngine } from "./engine.ts";
+import { exitWithError, runUntilStopped } from "./process.ts";
+
+/** npm start: database, worker and HTTP server in one process. */
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { "create-pos-schema": { type: "boolean" } } });
+  const config = readConfig();
+  const engine = await startEngine(
+    config,
+    { worker: true, server: true },
+    { createPosSchema: values["create-pos-schema"] ?? false },
+  );
+  console.log(`Nexus POS Insights is running.
+  GraphQL   ${engine.url}/graphql
+  Database  ${engine.database.description}`);
+  if (config.environment === "development") console.log(`  Explore   ${engine.url}/`);
+  if (engine.database.embedded && engine.url) {
+    console.log(await describeDemo(engine.database, engine.url));
+  }
+  await runUntilStopped(engine.log, engine.stop, engine.failed);
+}
+
+await main().catch(exitWithError);

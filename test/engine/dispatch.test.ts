@@ -1,0 +1,88 @@
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, it } from "node:test";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { addSale, addStore } from "../support/fixtures.ts";
+
+describe("dispatch", () => {
+  let db: TestDatabase;
+  const stores: string[] = [];
+  before(async () => {
+    db = await createTestDatabase();
+    for (let i = 0; i < 7; i += 1) stores.push(await addStore(db.pool));
+    await addStore(db.pool, { isActive: false });
+    await addSale(db.pool, stores[0] as string, { fecha: "2026-11-24T12:00:00Z", total: 5 });
+  });
+  beforeEach(() => db.pool.query("delete from graphile_worker._private_jobs"));
+  after(() => db.drop());
+
+  const dispatch = async (task: string, tipos: string[] | null, at: string, batch = 3) => {
+    const { rows } = await db
+      .poolAs("nexus_worker")
+      .query("select * from nexus_engine.dispatch($1, $2, $3, $4)", [task, tipos, at, batch]);
+    return rows[0];
+  };
+  const jobs = async () => {
+    const { rows } = await db.pool.query(
+      "select payload, key, priority from graphile_worker._private_jobs order by key",
+    );
+    return rows;
+  };
+
+  it("enqueues every active store once, in batches", async () => {
+    assert.deepEqual(await dispatch("stock", ["STOCK_BAJO"], "2026-11-24T12:00:00Z"), {
+      jobs: 3,
+      stores: 7,
+    });
+    const queued = await jobs();
+    assert.deepEqual(
+      queued.map(({ payload }) => payload.tiendas.length),
+      [3, 3, 1],
+    );
+    assert.deepEqual(queued.flatMap(({ payload }) => payload.tiendas).sort(), [...stores].sort());
+    assert.deepEqual(queued[0].payload.tipos, ["STOCK_BAJO"]);
+  });
+
+  it("does not pile up when the queue is slow", async () => {
+    for (const minute of ["00", "15", "30"])
+      await dispatch("stock", ["STOCK_BAJO"], `2026-11-24T12:${minute}:00Z`);
+    assert.equal((await jobs()).length, 3);
+  });
+
+  it("takes only the stores whose period is due, and none twice", async () => {
+    assert.deepEqual(await dispatch("daily", ["VENTAS_DIARIAS"], "2026-11-24T23:01:00Z"), {
+      jobs: 3,
+      stores: 7,
+    });
+    await db.pool.query(
+      "select * from nexus_engine.reconcile(array['VENTAS_DIARIAS'], $1, '2026-11-24T23:01:00Z')",
+      [stores.slice(0, 5)],
+    );
+    assert.deepEqual(await dispatch("daily", ["VENTAS_DIARIAS"], "2026-11-24T23:06:00Z"), {
+      jobs: 1,
+      stores: 2,
+    });
+  });
+
+  it("refreshes everything, and looks again at periods that were empty", async () => {
+    await db.pool.query("select * from nexus_engine.reconcile(null, $1, '2026-11-24T23:01:00Z')", [
+      stores,
+    ]);
+    const all = await dispatch("all", null, "2026-11-25T00:00:00Z", 100);
+    // One job for the types of state; one for the six stores that had sold nothing.
+    assert.deepEqual(all, { jobs: 2, stores: 7 + 7 });
+    await dispatch("daily", ["VENTAS_DIARIAS"], "2026-11-25T00:01:00Z", 100);
+    const keys = (await jobs()).map(({ key }) => key);
+    assert.deepEqual(keys, ["all:period:0", "all:state:0"]);
+  });
+
+  it("passes over types that an operator switched off", async () => {
+    await db.pool.query(
+      "update nexus_engine.insight_type set enabled = false where tipo = 'STOCK_BAJO'",
+    );
+    assert.deepEqual(await dispatch("stock", ["STOCK_BAJO"], "2026-11-24T12:00:00Z"), {
+      jobs: 0,
+      stores: 0,
+    });
+    await db.pool.query("update nexus_engine.insight_type set enabled = true");
+  });
+});

@@ -1,0 +1,193 @@
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { addSale, addStore, reconcile } from "../support/fixtures.ts";
+
+const minute = 60_000;
+const hour = 60 * minute;
+const day = 24 * hour;
+
+describe("business days", () => {
+  let db: TestDatabase;
+  before(async () => {
+    db = await createTestDatabase();
+  });
+  after(() => db.drop());
+
+  it("follow each other without hole or overlap through a year of clock changes", async () => {
+    const { rows } = await db.pool.query(`
+      with setting as (
+        select z as time_zone, s as summary_time
+        from unnest(array['America/Argentina/Buenos_Aires', 'Europe/London', 'America/St_Johns',
+          'America/Santiago', 'Australia/Lord_Howe', 'Pacific/Chatham', 'Asia/Kolkata', 'America/Asuncion']) z,
+          unnest(array['00:00', '01:30', '02:15', '20:00', '23:59']::time[]) s
+      ),
+      day as (
+        select time_zone, summary_time, d::date as day,
+          nexus_engine.local_instant(d::date - 1, summary_time, time_zone) as starts_at,
+          nexus_engine.local_instant(d::date, summary_time, time_zone) as ends_at
+        from setting, generate_series(timestamp '2026-01-01', timestamp '2027-01-01', '1 day') d
+      )
+      select time_zone, summary_time, count(*)::int as days,
+        bool_and(starts_at < ends_at) as advances,
+        -- What the engine finds at the last and first instants of each day.
+        bool_and(nexus_engine.latest_local_day(summary_time, time_zone, ends_at) = day) as ends_on_time,
+        bool_and(nexus_engine.latest_local_day(summary_time, time_zone, ends_at - interval '1 microsecond') = day - 1) as not_before
+      from day group by 1, 2`);
+    assert.equal(rows.length, 40);
+    for (const row of rows) {
+      assert.deepEqual(
+        [row.days, row.advances, row.ends_on_time, row.not_before],
+        [366, true, true, true],
+        `${row.time_zone} ${row.summary_time}`,
+      );
+    }
+  });
+});
+
+describe("summaries by state, not by tick", () => {
+  let db: TestDatabase;
+  before(async () => {
+    db = await createTestDatabase();
+  });
+  after(() => db.drop());
+
+  const summaries = async (store: string, tipo = "VENTAS_DIARIAS") => {
+    const { rows } = await db.pool.query(
+      `select extra_data ->> 'fecha_hasta' as until, is_active from public.insights
+       where tienda_id = $1 and tipo = $2 order by 1`,
+      [store, tipo],
+    );
+    return rows;
+  };
+  const run = (store: string, at: string | number) =>
+    reconcile(db.pool, [store], new Date(at), ["VENTAS_DIARIAS", "VENTAS_SEMANALES"]);
+  const due = async (store: string, at: string | number, recheck = false) => {
+    const { rows } = await db.pool.query(
+      "select * from nexus_engine.due_periods('VENTAS_DIARIAS', $1, $2, $3)",
+      [[store], new Date(at), recheck],
+    );
+    return rows.map(({ subject }) => subject);
+  };
+  /** A sale at noon UTC of each of these days. */
+  const sales = async (store: string, from: string, days: number) => {
+    for (let i = 0; i < days; i += 1) {
+      await addSale(db.pool, store, {
+        fecha: new Date(Date.parse(`${from}T12:00:00Z`) + i * day),
+        total: 10,
+      });
+    }
+  };
+
+  it("gives exactly one summary when the worker was down over 20:00 and up at 23:10", async () => {
+    const store = await addStore(db.pool);
+    await sales(store, "2026-11-23", 2);
+    await run(store, "2026-11-23T23:05:00Z");
+    await run(store, "2026-11-24T22:55:00Z"); // 19:55, the last tick before it went down
+    await run(store, "2026-11-25T02:10:00Z"); // 23:10
+    await run(store, "2026-11-25T02:15:00Z");
+    assert.deepEqual(await summaries(store), [
+      { until: "2026-11-23T23:00:00Z", is_active: false },
+      { until: "2026-11-24T23:00:00Z", is_active: true },
+    ]);
+  });
+
+  it("waits until the sales of the last second have been committed", async () => {
+    const store = await addStore(db.pool);
+    assert.deepEqual(await due(store, "2026-11-24T23:00:29Z"), ["2026-11-23"]);
+    assert.deepEqual(await due(store, "2026-11-24T23:00:30Z"), ["2026-11-24"]);
+  });
+
+  it("makes up for missed days of stores it was serving, none older than three days", async () => {
+    const store = await addStore(db.pool);
+    await sales(store, "2026-11-10", 10);
+    assert.deepEqual(
+      await due(store, "2026-11-11T12:00:00Z"),
+      ["2026-11-10"],
+      "a new store: the latest only",
+    );
+    await run(store, "2026-11-11T12:00:00Z");
+    assert.deepEqual((await due(store, "2026-11-13T12:00:00Z")).sort(), [
+      "2026-11-11",
+      "2026-11-12",
+    ]);
+    assert.deepEqual((await due(store, "2026-11-18T12:00:00Z")).sort(), [
+      "2026-11-15",
+      "2026-11-16",
+      "2026-11-17",
+    ]);
+    await run(store, "2026-11-18T12:00:00Z");
+    assert.deepEqual(
+      (await summaries(store)).map(({ until, is_active }) => [until.slice(0, 10), is_active]),
+      [
+        ["2026-11-10", false],
+        ["2026-11-15", false],
+        ["2026-11-16", false],
+        ["2026-11-17", true],
+      ],
+    );
+  });
+
+  it("looks again at a day that had no sales, when everything is refreshed", async () => {
+    const store = await addStore(db.pool);
+    await run(store, "2026-11-24T23:01:00Z");
+    assert.deepEqual(await due(store, "2026-11-24T23:06:00Z"), []);
+    assert.deepEqual(await due(store, "2026-11-25T00:00:00Z", true), ["2026-11-24"]);
+    const late = await addSale(db.pool, store, {
+      fecha: "2026-11-24T20:00:00Z",
+      total: 33,
+      statusPago: "pendiente",
+      metodoPago: "tarjeta_credito",
+    });
+    await run(store, "2026-11-25T00:00:00Z");
+    assert.deepEqual(await summaries(store), []);
+    await db.pool.query("update public.ventas set status_pago = 'pagado' where id = $1", [late]);
+    await run(store, "2026-11-25T01:00:00Z");
+    await run(store, "2026-11-25T02:00:00Z");
+    assert.deepEqual(await summaries(store), [{ until: "2026-11-24T23:00:00Z", is_active: true }]);
+  });
+
+  it("is one a period for ever, dismissed, deleted or run by ten at once", async () => {
+    const store = await addStore(db.pool);
+    await sales(store, "2026-11-16", 9);
+    const at = "2026-11-24T23:01:00Z";
+    await Promise.all(Array.from({ length: 10 }, () => run(store, at)));
+    assert.equal((await summaries(store)).length, 1);
+    assert.equal((await summaries(store, "VENTAS_SEMANALES")).length, 1);
+    await db.pool.query("update public.insights set is_active = false where tienda_id = $1", [
+      store,
+    ]);
+    await run(store, at);
+    assert.equal((await summaries(store)).length, 1);
+    await db.pool.query("delete from public.insights where tienda_id = $1", [store]);
+    await run(store, at);
+    assert.equal((await summaries(store)).length, 0);
+  });
+
+  for (const [timeZone, summaryUtc] of [
+    ["Asia/Kolkata", "2026-11-24T14:30:00Z"],
+    ["America/St_Johns", "2026-11-24T23:30:00Z"],
+    ["Pacific/Chatham", "2026-11-24T06:15:00Z"],
+  ] as const) {
+    it(`comes at 20:00 in ${timeZone}, each day once, ticking every five minutes`, async () => {
+      const store = await addStore(db.pool, { settings: { time_zone: timeZone } });
+      const end = Date.parse(summaryUtc);
+      // One sale in the last second of each of two days, one in the first of the next.
+      for (const at of [end - day - 1000, end - 1000, end]) {
+        await addSale(db.pool, store, { fecha: new Date(at), total: 1 });
+      }
+      const inserted: string[] = [];
+      for (let at = end - day - 10 * minute; at <= end + 10 * minute; at += 5 * minute) {
+        // The crontab ticks at minutes 1, 6, 11 and so on.
+        const tick = at + minute;
+        const rows = await run(store, tick);
+        if (rows[0]?.inserted) inserted.push(new Date(tick).toISOString());
+      }
+      assert.deepEqual(inserted.at(-1), new Date(end + minute).toISOString());
+      assert.deepEqual(
+        (await summaries(store)).map(({ until }) => until),
+        [end - day, end].map((at) => `${new Date(at).toISOString().slice(0, 19)}Z`),
+      );
+    });
+  }
+});

@@ -1,0 +1,78 @@
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+
+const root = join(import.meta.dirname, "../..");
+const tipos = readdirSync(join(root, "sql/insights"))
+  .map((file) => file.replace(/\.sql$/, "").toUpperCase())
+  .sort();
+
+describe("the catalogue of insight types", () => {
+  let db: TestDatabase;
+  before(async () => {
+    db = await createTestDatabase();
+  });
+  after(() => db.drop());
+
+  it("has one file, one row and one test for each type", async () => {
+    const { rows } = await db.pool.query(
+      "select tipo from nexus_engine.insight_type order by tipo",
+    );
+    assert.deepEqual(
+      rows.map(({ tipo }) => tipo),
+      tipos,
+    );
+    const tests = readdirSync(join(root, "test/insights"));
+    for (const tipo of tipos)
+      assert.ok(tests.includes(`${tipo.toLowerCase()}.test.ts`), `a test for ${tipo}`);
+    const readme = readFileSync(join(root, "README.md"), "utf8");
+    for (const tipo of tipos) assert.ok(readme.includes(tipo), `the README names ${tipo}`);
+  });
+
+  it("can be united: every function returns the same row", async () => {
+    const union = tipos
+      .map((tipo) => `select * from nexus_engine.insight_${tipo.toLowerCase()}('{}', now())`)
+      .join(" union all ");
+    const { fields } = await db.pool.query(union);
+    assert.deepEqual(
+      fields.map(({ name }) => name),
+      ["tienda_id", "subject", "nivel_urgencia", "mensaje", "extra_data"],
+    );
+  });
+
+  it("declares its functions stable, parallel safe and without settings, so that they can be inlined", async () => {
+    const { rows } = await db.pool.query(
+      `select proname, provolatile, proparallel, proconfig, prosecdef from pg_proc
+       where pronamespace = 'nexus_engine'::regnamespace and proname like 'insight\\_%'`,
+    );
+    assert.equal(rows.length, tipos.length);
+    for (const row of rows) {
+      assert.deepEqual(
+        { ...row, proname: "" },
+        {
+          proname: "",
+          provolatile: "s",
+          proparallel: "s",
+          proconfig: null,
+          prosecdef: false,
+        },
+        row.proname,
+      );
+    }
+  });
+
+  it("keeps what operators set when the files are applied again", async () => {
+    await db.pool.query(
+      `update nexus_engine.insight_type set enabled = false, params = '{"settle": "1 minute", "max_age": "1 day"}' where tipo = 'VENTAS_DIARIAS'`,
+    );
+    await db.pool.query(
+      `set role nexus_owner; ${readFileSync(join(root, "sql/insights/ventas_diarias.sql"), "utf8")}; reset role`,
+    );
+    const { rows } = await db.pool.query(
+      "select enabled, params from nexus_engine.insight_type where tipo = 'VENTAS_DIARIAS'",
+    );
+    assert.deepEqual(rows, [{ enabled: false, params: { settle: "1 minute", max_age: "1 day" } }]);
+  });
+});
