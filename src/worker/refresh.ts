@@ -43,8 +43,8 @@ async function reconcile(
 ): Promise<Record<string, unknown>> {
   const asOf = new Date();
   const { rows: passedOver } = await client.query<{ id: string }>(
-    `select id from unnest($1::uuid[]) id
-     where not exists (select from public.tiendas t where t.id = id and t.is_active)`,
+    `select wanted.id from unnest($1::uuid[]) wanted (id)
+     where not exists (select from public.tiendas t where t.id = wanted.id and t.is_active)`,
     [payload.tiendas],
   );
   if (passedOver.length === payload.tiendas.length) {

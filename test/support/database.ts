@@ -65,7 +65,15 @@ export type TestDatabase = {
 
 /** A fresh database of its own: empty POS tables, our schemas, nothing else. */
 export async function createTestDatabase(): Promise<TestDatabase> {
-  const template = await ensureTemplate();
+  return createDatabase(await ensureTemplate());
+}
+
+/** A fresh database with nothing in it at all. */
+export async function createEmptyDatabase(): Promise<TestDatabase> {
+  return createDatabase("template0");
+}
+
+async function createDatabase(template: string): Promise<TestDatabase> {
   const name = `nexus_test_${randomUUID().replaceAll("-", "")}`;
   await withServer(async (client) => {
     // Only one session may copy a template at a time.

@@ -1,0 +1,59 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { runOnce } from "graphile-worker";
+import type { Pool } from "pg";
+import { createLog, graphileLogger } from "../../src/log.ts";
+import {
+  type TaskDefinition,
+  type TaskSettings,
+  toGraphileTask,
+} from "../../src/worker/define-task.ts";
+import { loadTasks } from "../../src/worker/tasks.ts";
+
+export const settings: TaskSettings = {
+  jobTimeLimitMs: 10_000,
+  storesPerJob: 100,
+  insightRetentionDays: 180,
+};
+
+/** Runs the jobs that are ready, those they enqueue included, with the tasks of tasks/ or these. */
+export async function runJobs(
+  pool: Pool,
+  options: { tasks?: Record<string, TaskDefinition>; settings?: Partial<TaskSettings> } = {},
+): Promise<void> {
+  const log = createLog("silent");
+  const given = { ...settings, ...options.settings };
+  const taskList = options.tasks
+    ? Object.fromEntries(
+        Object.entries(options.tasks).map(([name, task]) => [
+          name,
+          toGraphileTask(name, task, given, log),
+        ]),
+      )
+    : await loadTasks(given, log);
+  await runOnce({
+    pgPool: pool,
+    taskList,
+    logger: graphileLogger(log),
+    noHandleSignals: true,
+    preset: { worker: { completeJobBatchDelay: 0, failJobBatchDelay: 0 } },
+  });
+  // runOnce can return before the outcome of its last job is written.
+  while ((await jobsLeft(pool)).some((job) => job.locked_by)) await sleep(5);
+}
+
+export type JobRow = {
+  id: string;
+  payload: Record<string, unknown>;
+  attempts: number;
+  max_attempts: number;
+  last_error: string | null;
+  locked_by: string | null;
+};
+
+/** The jobs that are left: waiting, to be retried, or failed for good. */
+export async function jobsLeft(pool: Pool): Promise<JobRow[]> {
+  const { rows } = await pool.query<JobRow>(
+    "select id, payload, attempts, max_attempts, last_error, locked_by from graphile_worker._private_jobs order by id",
+  );
+  return rows;
+}
