@@ -11,13 +11,12 @@ as $$
   select (day + at) at time zone time_zone
 $$;
 
--- The latest date whose local time `at` is not after as_of. The local date of as_of can be off by
--- one where clocks change at midnight, so its neighbours are tried as well.
+-- The latest date whose local time `at` is not after as_of: the local date of as_of, or the one
+-- before; or the one before that where a zone skipped a whole day (Pacific/Apia, 2011-12-30).
 create or replace function nexus_engine.latest_local_day(at time, time_zone text, as_of timestamptz)
 returns date language sql immutable parallel safe
 as $$
   select case
-    when nexus_engine.local_instant(d + 1, at, time_zone) <= as_of then d + 1
     when nexus_engine.local_instant(d, at, time_zone) <= as_of then d
     when nexus_engine.local_instant(d - 1, at, time_zone) <= as_of then d - 1
     else d - 2

@@ -3,7 +3,6 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
-import { startEmbedded } from "./embedded.ts";
 import { prepareDatabase } from "./prepare.ts";
 
 export type Database = {
@@ -40,6 +39,8 @@ export async function openDatabase(
       close: async () => {},
     };
   }
+  // Loaded only where it is wanted: its lock needs node:sqlite.
+  const { startEmbedded } = await import("./embedded.ts");
   const server = await startEmbedded({
     dataDir: resolve(config.dataDir),
     log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },

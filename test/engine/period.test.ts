@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addSale, addStore, reconcile } from "../support/fixtures.ts";
 
@@ -42,6 +43,24 @@ describe("business days", () => {
         `${row.time_zone} ${row.summary_time}`,
       );
     }
+  });
+});
+
+describe("a day that a zone skipped", () => {
+  let db: TestDatabase;
+  before(async () => {
+    db = await createTestDatabase();
+  });
+  after(() => db.drop());
+
+  it("is empty, and its neighbours meet", async () => {
+    const { rows } = await db.pool.query(`
+      select to_char(nexus_engine.latest_local_day('20:00', 'Pacific/Apia', at), 'YYYY-MM-DD') as day
+      from unnest(array['2011-12-30T05:59:59Z', '2011-12-30T06:00:00Z', '2011-12-31T05:59:59Z', '2011-12-31T06:00:00Z']::timestamptz[]) at`);
+    assert.deepEqual(
+      rows.map(({ day }) => day),
+      ["2011-12-28", "2011-12-29", "2011-12-29", "2011-12-31"],
+    );
   });
 });
 
@@ -147,6 +166,25 @@ describe("summaries by state, not by tick", () => {
     assert.deepEqual(await summaries(store), [{ until: "2026-11-24T23:00:00Z", is_active: true }]);
   });
 
+  it("is one a period even where nobody takes the reconciler's locks", async () => {
+    const store = await addStore(db.pool);
+    await sales(store, "2026-11-16", 9);
+    const period = "select inserted from nexus_engine.reconcile_period('VENTAS_DIARIAS', $1, $2)";
+    const values = [[store], "2026-11-24T23:01:00Z"];
+    const first = await db.pool.connect();
+    await first.query("begin");
+    assert.equal((await first.query(period, values)).rows[0].inserted, 1);
+    const second = db.pool.query(period, values);
+    const waiting = async () =>
+      (await db.pool.query("select from pg_locks where not granted and locktype = 'transactionid'"))
+        .rowCount;
+    while (!(await waiting())) await sleep(10);
+    await first.query("commit");
+    first.release();
+    assert.equal((await second).rows[0].inserted, 0);
+    assert.equal((await summaries(store)).length, 1);
+  });
+
   it("is one a period for ever, dismissed, deleted or run by ten at once", async () => {
     const store = await addStore(db.pool);
     await sales(store, "2026-11-16", 9);
@@ -177,7 +215,8 @@ describe("summaries by state, not by tick", () => {
         await addSale(db.pool, store, { fecha: new Date(at), total: 1 });
       }
       const inserted: string[] = [];
-      for (let at = end - day - 10 * minute; at <= end + 10 * minute; at += 5 * minute) {
+      const around = (at: number) => [-10, -5, 0, 5, 10].map((minutes) => at + minutes * minute);
+      for (const at of [...around(end - day), ...around(end - day / 2), ...around(end)]) {
         // The crontab ticks at minutes 1, 6, 11 and so on.
         const tick = at + minute;
         const rows = await run(store, tick);
