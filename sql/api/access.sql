@@ -1,0 +1,57 @@
+-- Who is asking. Every request of the API runs as nexus_tienda with the user's id in the setting
+-- nexus.user_id, which src/graphql sets for one transaction, after it has verified the token.
+
+-- The store of the current user, null unless both the user and the store are active. Written as
+-- (select nexus_engine.current_tienda_id()) it is asked once a statement, not once a row.
+create or replace function nexus_engine.current_tienda_id()
+returns uuid language sql stable security definer set search_path = ''
+as $$
+  select t.id
+  from public.users u
+  join public.tiendas t on t.id = u.tienda_id
+  where u.id = nullif(current_setting('nexus.user_id', true), '')::uuid and u.is_active and t.is_active
+$$;
+grant execute on function nexus_engine.current_tienda_id() to nexus_tienda;
+
+-- The same for functions that have no meaning without a store.
+-- Errors: NX003 when the user or the store was deactivated since the token was checked.
+create or replace function nexus_engine.require_tienda_id()
+returns uuid language plpgsql stable set search_path = ''
+as $$
+declare
+  tienda_id uuid := nexus_engine.current_tienda_id();
+begin
+  if tienda_id is null then
+    raise exception 'expected an active user of an active store' using errcode = 'NX003';
+  end if;
+  return tienda_id;
+end;
+$$;
+
+-- What the API must know of a user before it runs anything: always one row, for any id.
+create or replace function nexus_engine.authenticate(
+  p_user_id uuid,
+  out user_exists boolean, out user_active boolean,
+  out store_exists boolean, out store_active boolean,
+  out is_operator boolean
+) language sql stable security definer set search_path = ''
+as $$
+  select
+    u.id is not null, coalesce(u.is_active, false),
+    t.id is not null, coalesce(t.is_active, false),
+    o.user_id is not null
+  from (values (p_user_id)) asked (id)
+  left join public.users u on u.id = asked.id
+  left join public.tiendas t on t.id = u.tienda_id
+  left join nexus_engine.operator o on o.user_id = u.id
+$$;
+-- nexus_server needs the schema's name for this one call; nothing else in it is granted to it.
+grant usage on schema nexus_engine to nexus_server;
+grant execute on function nexus_engine.authenticate(uuid) to nexus_server;
+
+-- Functions that the views call with the rights of whoever reads them.
+grant execute on function
+  nexus_engine.money(double precision),
+  nexus_engine.quantity(double precision),
+  nexus_engine.urgencia_rank(text)
+to nexus_tienda;

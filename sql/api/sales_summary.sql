@@ -1,0 +1,120 @@
+drop function if exists nexus_api.sales_summary(date, date);
+drop function if exists nexus_engine.sales_summary(uuid, date, date, timestamptz),
+  nexus_engine.sales_period(uuid, int, int, timestamptz);
+drop type if exists nexus_api.sales_summary;
+drop type if exists nexus_api.sales_period, nexus_api.best_seller;
+
+create type nexus_api.best_seller as (producto_id uuid, nombre text, sku text, units double precision);
+comment on type nexus_api.best_seller is 'The product of which most units were sold.';
+comment on column nexus_api.best_seller.producto_id is E'@notNull';
+comment on column nexus_api.best_seller.nombre is E'@notNull';
+comment on column nexus_api.best_seller.sku is E'@notNull';
+comment on column nexus_api.best_seller.units is E'@notNull\nUnits sold, kilos of weighed products.';
+
+create type nexus_api.sales_period as (
+  desde date, hasta date, total double precision, tickets int,
+  previous_total double precision, previous_tickets int,
+  total_change_percent double precision, tickets_change_percent double precision
+);
+comment on type nexus_api.sales_period is 'Sales of some business days, beside those of as many days before, up to the same time of day.';
+comment on column nexus_api.sales_period.desde is E'@notNull\nThe first business day.';
+comment on column nexus_api.sales_period.hasta is E'@notNull\nThe last business day.';
+comment on column nexus_api.sales_period.total is E'@notNull\nIn pesos and cents.';
+comment on column nexus_api.sales_period.tickets is E'@notNull';
+comment on column nexus_api.sales_period.previous_total is E'@notNull\nTotal of as many days before, in pesos and cents.';
+comment on column nexus_api.sales_period.previous_tickets is E'@notNull\nTickets of as many days before.';
+comment on column nexus_api.sales_period.total_change_percent is 'Change of the total, one decimal; null when nothing was sold before.';
+comment on column nexus_api.sales_period.tickets_change_percent is 'Change of the number of tickets, one decimal; null when nothing was sold before.';
+
+create type nexus_api.sales_summary as (
+  desde date, hasta date, total double precision, tickets int, average_ticket double precision,
+  most_used_payment_method text, best_seller nexus_api.best_seller, unusable_rows int,
+  today nexus_api.sales_period, yesterday nexus_api.sales_period,
+  week nexus_api.sales_period, month nexus_api.sales_period
+);
+comment on type nexus_api.sales_summary is 'How the store sells.';
+comment on column nexus_api.sales_summary.desde is E'@notNull\nThe first business day of the report.';
+comment on column nexus_api.sales_summary.hasta is E'@notNull\nThe last business day of the report.';
+comment on column nexus_api.sales_summary.total is E'@notNull\nIn pesos and cents.';
+comment on column nexus_api.sales_summary.tickets is E'@notNull';
+comment on column nexus_api.sales_summary.average_ticket is 'In pesos and cents; null without sales.';
+comment on column nexus_api.sales_summary.most_used_payment_method is 'By number of tickets, as the POS writes it, such as `efectivo`; null without sales.';
+comment on column nexus_api.sales_summary.best_seller is 'Null without sales.';
+comment on column nexus_api.sales_summary.unusable_rows is E'@notNull\nTickets left out because their amount or their date cannot be right.';
+comment on column nexus_api.sales_summary.today is E'@notNull\nThe running business day, whatever the dates of the report.';
+comment on column nexus_api.sales_summary.yesterday is E'@notNull\nThe last complete business day.';
+comment on column nexus_api.sales_summary.week is E'@notNull\nSeven business days with the running one.';
+comment on column nexus_api.sales_summary.month is E'@notNull\nThirty business days with the running one.';
+
+-- Sales of p_length business days, of which the last is p_back days before the one that is running
+-- at p_as_of. If the last one is running, the period before is cut at the same local time.
+create function nexus_engine.sales_period(p_tienda_id uuid, p_back int, p_length int, p_as_of timestamptz)
+returns nexus_api.sales_period language sql stable
+as $$
+  select row(
+    p.desde, p.hasta, s.total, s.tickets, s.previous_total, s.previous_tickets,
+    nexus_engine.change_percent(s.total, s.previous_total),
+    nexus_engine.change_percent(s.tickets, s.previous_tickets))::nexus_api.sales_period
+  from nexus_engine.store store
+  cross join lateral (
+    select d.hasta, d.hasta - p_length + 1 as desde
+    from (values (nexus_engine.latest_local_day(store.summary_time, store.time_zone, p_as_of) + 1 - p_back)) d (hasta)
+  ) p
+  cross join lateral (
+    select
+      nexus_engine.local_instant(p.desde - 1, store.summary_time, store.time_zone) as starts_at,
+      nexus_engine.local_instant(p.hasta, store.summary_time, store.time_zone) as ends_at,
+      nexus_engine.local_instant(p.desde - 1 - p_length, store.summary_time, store.time_zone) as previous_starts_at,
+      ((p_as_of at time zone store.time_zone) - make_interval(days => p_length)) at time zone store.time_zone as same_time
+  ) i
+  cross join lateral (
+    select
+      coalesce(sum(v.total) filter (where v.fecha >= i.starts_at), 0) as total,
+      count(v.total) filter (where v.fecha >= i.starts_at) as tickets,
+      coalesce(sum(v.total) filter (where v.fecha < i.previous_ends_at), 0) as previous_total,
+      count(v.total) filter (where v.fecha < i.previous_ends_at) as previous_tickets
+    from (select i.*, case when p_back = 0 then least(i.same_time, i.starts_at) else i.starts_at end as previous_ends_at) i
+    join nexus_engine.sale v on v.tienda_id = p_tienda_id
+      and v.fecha >= i.previous_starts_at and v.fecha < least(i.ends_at, p_as_of)
+  ) s
+  where store.tienda_id = p_tienda_id
+$$;
+
+-- Totals of the business days from p_desde to p_hasta, and of today, yesterday, week and month.
+-- Arguments and errors as of nexus_engine.report_days.
+create function nexus_engine.sales_summary(p_tienda_id uuid, p_desde date, p_hasta date, p_as_of timestamptz)
+returns nexus_api.sales_summary language sql stable
+as $$
+  with days as materialized (
+    select * from nexus_engine.report_days(p_tienda_id, p_desde, p_hasta, p_as_of)
+  ),
+  ticket as materialized (
+    select t.* from days d cross join lateral nexus_engine.tickets(p_tienda_id, d.starts_at, d.ends_at) t
+  )
+  select row(
+    d.desde, d.hasta, s.total, s.tickets, round(s.total / nullif(s.tickets, 0), 2),
+    (select t.metodo_pago from ticket t where t.total is not null
+      group by t.metodo_pago order by count(*) desc, t.metodo_pago limit 1),
+    (select row(p.producto_id, p.nombre, p.sku, p.units)::nexus_api.best_seller
+      from nexus_engine.product_sales(p_tienda_id, d.starts_at, d.ends_at) p
+      order by p.units desc, p.nombre, p.producto_id limit 1),
+    s.unusable,
+    nexus_engine.sales_period(p_tienda_id, 0, 1, p_as_of),
+    nexus_engine.sales_period(p_tienda_id, 1, 1, p_as_of),
+    nexus_engine.sales_period(p_tienda_id, 0, 7, p_as_of),
+    nexus_engine.sales_period(p_tienda_id, 0, 30, p_as_of))::nexus_api.sales_summary
+  from days d
+  cross join (
+    select coalesce(sum(t.total), 0) as total, count(t.total) as tickets, count(*) - count(t.total) as unusable
+    from ticket t
+  ) s
+$$;
+
+-- nexus_engine.sales_summary for the caller's store, now. Errors: NX001 as there; NX003 without a store.
+create function nexus_api.sales_summary(desde date default null, hasta date default null)
+returns nexus_api.sales_summary language sql stable security definer set search_path = ''
+as $$
+  select nexus_engine.sales_summary(nexus_engine.require_tienda_id(), desde, hasta, now())
+$$;
+comment on function nexus_api.sales_summary(date, date) is E'@notNull\nSales of the business days from `desde` to `hasta`, both included, by default the last 30; and how today, yesterday, the week and the month compare with the time before.';
+grant execute on function nexus_api.sales_summary(date, date) to nexus_tienda;

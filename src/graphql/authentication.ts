@@ -1,0 +1,79 @@
+import type { Pool } from "pg";
+import { isSafeError } from "postgraphile/grafast";
+import type { Logger } from "../log.ts";
+import { apiError } from "./errors.ts";
+import { requestId } from "./request-id.ts";
+import { verifyToken } from "./token.ts";
+
+declare global {
+  namespace Grafast {
+    interface RequestContext {
+      /** users.id, set once the token is verified and user and store are active. */
+      userId?: string;
+    }
+  }
+}
+
+type Account = {
+  user_exists: boolean;
+  user_active: boolean;
+  store_active: boolean;
+};
+
+/** The user of an Authorization header. Throws an error with its HTTP status and code. */
+async function authenticate(
+  header: string | undefined,
+  keys: readonly Uint8Array[],
+  pool: Pool,
+): Promise<string> {
+  const token = /^Bearer +(\S+)$/i.exec(header ?? "")?.[1];
+  if (!token) throw apiError("UNAUTHENTICATED", "Expected a header Authorization: Bearer <token>.");
+  const userId = await verifyToken(token, keys);
+  const { rows } = await pool.query<Account>({
+    name: "authenticate",
+    text: "select user_exists, user_active, store_active from nexus_engine.authenticate($1)",
+    values: [userId],
+  });
+  const account = rows[0];
+  if (!account?.user_exists) throw apiError("UNAUTHENTICATED", "The user does not exist.");
+  if (!account.user_active) throw apiError("USER_INACTIVE", "The user is not active.");
+  if (!account.store_active) throw apiError("STORE_INACTIVE", "The store is not active.");
+  return userId;
+}
+
+/** Asks who it is before the document is even parsed. */
+export function makeAuthenticationPlugin(
+  keys: readonly Uint8Array[],
+  pool: Pool,
+  log: Logger,
+): GraphileConfig.Plugin {
+  /** Without this a database that is away would look like a body that is wrong. */
+  const failure = (err: unknown) => {
+    if (err instanceof Error && isSafeError(err)) return err;
+    const id = requestId();
+    log.error({ err, requestId: id }, "a user could not be checked");
+    return apiError("INTERNAL", `Something went wrong here. Request ${id}.`, 503);
+  };
+  return {
+    name: "AuthenticationPlugin",
+    version: "1.0.0",
+    grafserv: {
+      middleware: {
+        async processRequest(next) {
+          const result = await next();
+          if (result?.statusCode === 401) result.headers["www-authenticate"] = "Bearer";
+          return result;
+        },
+
+        async processGraphQLRequestBody(next, { request }) {
+          if (!request) throw apiError("UNAUTHENTICATED", "Expected a request over HTTP.");
+          const header = request.getHeader("authorization");
+          request.requestContext.userId = await authenticate(header, keys, pool).catch((err) => {
+            throw failure(err);
+          });
+          await next();
+        },
+      },
+    },
+  };
+}

@@ -1,0 +1,122 @@
+import { PgSimplifyInflectionPreset } from "@graphile/simplify-inflection";
+import type { Pool } from "pg";
+import { makePgService } from "postgraphile/adaptors/pg";
+import { PostGraphileAmberPreset } from "postgraphile/presets/amber";
+import { PostGraphileConnectionFilterPreset } from "postgraphile-plugin-connection-filter";
+import type { Logger } from "../log.ts";
+import { makeAuthenticationPlugin } from "./authentication.ts";
+import { DocumentLimitsPlugin } from "./document-limits.ts";
+import { makeMaskError } from "./errors.ts";
+import { InsightOrderPlugin } from "./insight-order.ts";
+import { NamingPlugin } from "./naming.ts";
+import { PageLimitsPlugin } from "./page-limits.ts";
+import { maxBodyBytes, RequestBodyPlugin } from "./request-body.ts";
+import { ScalarsPlugin } from "./scalars.ts";
+import { SettingsPatchPlugin } from "./settings-patch.ts";
+import { ShapePlugin } from "./shape.ts";
+
+/** What nexus_api becomes in GraphQL. */
+export function makeSchemaPreset(pool: Pool): GraphileConfig.Preset {
+  return {
+    extends: [schemaPreset],
+    pgServices: [
+      makePgService({
+        pool,
+        schemas: ["nexus_api"],
+        // The schema shows what nexus_tienda may see, and no more.
+        pgSettingsForIntrospection: { role: "nexus_tienda" },
+      }),
+    ],
+  };
+}
+
+const schemaPreset: GraphileConfig.Preset = {
+  extends: [
+    PostGraphileAmberPreset,
+    PgSimplifyInflectionPreset,
+    PostGraphileConnectionFilterPreset,
+  ],
+  plugins: [NamingPlugin, ShapePlugin, InsightOrderPlugin, SettingsPatchPlugin, ScalarsPlugin],
+  disablePlugins: [
+    // Global ids.
+    "NodePlugin",
+    "AddNodeInterfaceToSuitableTypesPlugin",
+    "NodeAccessorPlugin",
+    "RegisterQueryNodePlugin",
+    // Query inside of Query and of every mutation's answer.
+    "QueryQueryPlugin",
+    "MutationPayloadQueryPlugin",
+    "PgMutationPayloadEdgePlugin",
+    "ClientMutationIdDescriptionPlugin",
+    // A second way to filter, filters across relations, and filters inside filters.
+    "PgConditionArgumentPlugin",
+    "PgConditionCustomFieldsPlugin",
+    "PgConnectionArgFilterForwardRelationsPlugin",
+    "PgConnectionArgFilterBackwardRelationsPlugin",
+    "PgConnectionArgFilterLogicalOperatorsPlugin",
+    // Our own orders and their defaults are in InsightOrderPlugin and ShapePlugin.
+    "PgOrderByPrimaryKeyPlugin",
+    "PgConnectionArgOrderByDefaultValuePlugin",
+  ],
+  // Arguments without a default are required.
+  gather: { pgStrictFunctions: true },
+  schema: {
+    // Columns are ordered and filtered by where their comment in sql/api says so.
+    defaultBehavior:
+      "-insert -update -delete -resource:connection:backwards -attribute:orderBy -attribute:filterBy",
+    pgForbidSetofFunctionsToReturnNull: true,
+    connectionFilterArrays: false,
+    connectionFilterComputedColumns: false,
+    connectionFilterSetofFunctions: false,
+    // A filter whose variable is null or absent filters nothing.
+    connectionFilterAllowNullInput: true,
+    connectionFilterAllowEmptyObjectInput: true,
+  },
+};
+
+export type PresetOptions = {
+  /** Connections that act as nexus_server. */
+  pool: Pool;
+  secretKeys: readonly Uint8Array[];
+  statementTimeoutMs: number;
+  log: Logger;
+  /** Whether to show the Ruru IDE at /. */
+  ide: boolean;
+};
+
+/** The GraphQL server: each request runs as nexus_tienda, with the id of its user. */
+export function makePreset(options: PresetOptions): GraphileConfig.Preset {
+  const { pool, secretKeys, statementTimeoutMs, log, ide } = options;
+  return {
+    extends: [makeSchemaPreset(pool)],
+    plugins: [
+      RequestBodyPlugin,
+      makeAuthenticationPlugin(secretKeys, pool, log),
+      DocumentLimitsPlugin,
+      PageLimitsPlugin,
+    ],
+    grafast: {
+      context: ({ userId }) => ({
+        pgSettings: {
+          role: "nexus_tienda",
+          "nexus.user_id": userId,
+          statement_timeout: String(statementTimeoutMs),
+        },
+      }),
+      timeouts: { planning: 2_000 },
+      explain: false,
+    },
+    grafserv: {
+      graphqlPath: "/graphql",
+      graphiql: ide,
+      graphiqlPath: "/",
+      graphiqlOnGraphQLGET: false,
+      graphqlOverGET: false,
+      websockets: false,
+      watch: false,
+      maxRequestLength: maxBodyBytes,
+      outputDataAsString: true,
+      maskError: makeMaskError(log),
+    },
+  };
+}

@@ -1,0 +1,142 @@
+import { randomUUID } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Pool } from "pg";
+import type { Config } from "./config.ts";
+import { withRequestId } from "./graphql/request-id.ts";
+import { startGraphQL } from "./graphql/server.ts";
+import type { Logger } from "./log.ts";
+
+export type HttpOptions = {
+  host: string;
+  port: number;
+  /** Try the following ports while the port is taken. */
+  nextFreePort: boolean;
+  environment: Config["environment"];
+  /** What the POS signs its tokens with; two while a key is being replaced. */
+  secretKeys: Uint8Array[];
+  /** Connections that act as nexus_server; not ended here. */
+  pool: Pool;
+  statementTimeoutMs: number;
+  log: Logger;
+  isReady: () => Promise<boolean>;
+};
+
+export type HttpServer = {
+  url: string;
+  close(): Promise<void>;
+};
+
+/** How long a request may still run once the server closes. */
+const closeLimitMs = 5_000;
+const portsToTry = 20;
+
+/** Serves /graphql, /health/live and /health/ready, and the Ruru IDE at / in development. */
+export async function startHttp(options: HttpOptions): Promise<HttpServer> {
+  const { host, environment, log } = options;
+  const ide = environment === "development";
+  const graphql = await startGraphQL({ ...options, ide });
+  const ownRoutes: Record<string, (res: ServerResponse) => void | Promise<void>> = {
+    "/health/live": (res) => sendJson(res, 200, { status: "ok" }),
+    "/health/ready": async (res) => {
+      const ready = await options.isReady().catch(() => false);
+      sendJson(res, ready ? 200 : 503, { status: ready ? "ok" : "unavailable" });
+    },
+  };
+
+  const server = createServer((req, res) => {
+    const id = requestIdOf(req);
+    const path = req.url?.split("?", 1)[0] ?? "/";
+    setHeaders(res, id, ide && path !== "/graphql");
+    const answer = async () => {
+      const own = req.method === "GET" || req.method === "HEAD" ? ownRoutes[path] : undefined;
+      if (own) return own(res);
+      return graphql.handle(req, res, () => sendJson(res, 404, { error: "NOT_FOUND" }));
+    };
+    withRequestId(id, answer).catch((err: unknown) => {
+      log.error({ err, requestId: id }, "a request failed");
+      if (res.headersSent) res.destroy();
+      else sendJson(res, 500, { error: "INTERNAL", requestId: id });
+    });
+  });
+  server.requestTimeout = 30_000;
+
+  try {
+    const port = await listen(server, host, options.port, options.nextFreePort);
+    return {
+      url: `http://${displayHost(host)}:${port}`,
+      close: async () => {
+        await closeServer(server);
+        await graphql.release();
+      },
+    };
+  } catch (error) {
+    await graphql.release();
+    throw error;
+  }
+}
+
+/** The caller's own id, so that its log and ours can be joined, if it is fit to be logged. */
+function requestIdOf(req: IncomingMessage): string {
+  const given = req.headers["x-request-id"];
+  return typeof given === "string" && /^[\w.-]{8,64}$/.test(given) ? given : randomUUID();
+}
+
+/** There is no CORS header: pages of other origins cannot read the API. */
+function setHeaders(res: ServerResponse, id: string, html: boolean): void {
+  res.setHeader("x-request-id", id);
+  res.setHeader("x-content-type-options", "nosniff");
+  res.setHeader("x-frame-options", "DENY");
+  res.setHeader("referrer-policy", "no-referrer");
+  if (html) return;
+  res.setHeader("cache-control", "no-store");
+  res.setHeader("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
+}
+
+function sendJson(res: ServerResponse, status: number, body: unknown): void {
+  const text = JSON.stringify(body);
+  res.writeHead(status, {
+    "content-type": "application/json; charset=utf-8",
+    "content-length": Buffer.byteLength(text),
+  });
+  res.end(text);
+}
+
+/** Listens on the port, or on the next free one, and says which. */
+async function listen(
+  server: Server,
+  host: string,
+  port: number,
+  nextFreePort: boolean,
+): Promise<number> {
+  for (let tried = 0; ; tried += 1) {
+    try {
+      const { promise, resolve, reject } = Promise.withResolvers<void>();
+      server.once("error", reject);
+      server.listen(port + tried, host, () => {
+        server.off("error", reject);
+        resolve();
+      });
+      await promise;
+      const address = server.address();
+      return typeof address === "object" && address ? address.port : port;
+    } catch (error) {
+      const taken = error instanceof Error && "code" in error && error.code === "EADDRINUSE";
+      if (!taken || !nextFreePort || port === 0 || tried + 1 >= portsToTry) throw error;
+    }
+  }
+}
+
+/** An address that a person can open. */
+function displayHost(host: string): string {
+  if (["127.0.0.1", "::1", "0.0.0.0", "::"].includes(host)) return "localhost";
+  return host.includes(":") ? `[${host}]` : host;
+}
+
+/** No new connections; those that are at work have a few seconds, those that are not are ended. */
+async function closeServer(server: Server): Promise<void> {
+  const idle = setInterval(() => server.closeIdleConnections(), 50);
+  const limit = setTimeout(() => server.closeAllConnections(), closeLimitMs);
+  await new Promise<void>((resolve) => server.close(() => resolve()));
+  clearInterval(idle);
+  clearTimeout(limit);
+}

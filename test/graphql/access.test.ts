@@ -1,0 +1,205 @@
+import assert from "node:assert/strict";
+import { createHmac, randomUUID } from "node:crypto";
+import { after, before, describe, it } from "node:test";
+import { signToken } from "../../src/graphql/token.ts";
+import { startHttp } from "../../src/http.ts";
+import { createLog } from "../../src/log.ts";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { addStore, addUser } from "../support/fixtures.ts";
+import { type Api, secretKey, startApi } from "./api.ts";
+
+const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
+
+/** A token made by hand, as any program could. */
+function forge(
+  header: object,
+  claims: object,
+  key: Uint8Array | undefined,
+  hash = "sha256",
+): string {
+  const signed = `${encode(header)}.${encode(claims)}`;
+  const signature = key ? createHmac(hash, key).update(signed).digest("base64url") : "";
+  return `${signed}.${signature}`;
+}
+
+/** As python-jose makes them: the keys of the header in this order, exp a whole number. */
+const posToken = (claims: object, key = secretKey) =>
+  forge({ alg: "HS256", typ: "JWT" }, claims, key);
+
+describe("access", () => {
+  let db: TestDatabase;
+  let api: Api;
+  let tienda: string;
+  let user: string;
+  const inAnHour = () => Math.floor(Date.now() / 1000) + 3600;
+  const body = JSON.stringify({ query: "{ tienda { id } }" });
+  const asking = (authorization: string) => api.post(body, { authorization });
+  const withToken = (token: string) => asking(`Bearer ${token}`);
+
+  before(async () => {
+    db = await createTestDatabase();
+    api = await startApi(db);
+    tienda = await addStore(db.pool);
+    user = await addUser(db.pool, tienda);
+  });
+  after(async () => {
+    await api.close();
+    await db.drop();
+  });
+
+  it("is given to a token of the POS", async () => {
+    const answer = await withToken(posToken({ sub: user, exp: inAnHour() }));
+    assert.deepEqual([answer.status, answer.data], [200, { tienda: { id: tienda } }]);
+  });
+
+  it("is given to a token that we sign, whatever the case of the scheme", async () => {
+    const answer = await asking(`bearer ${await signToken(user, secretKey, 60)}`);
+    assert.equal(answer.data.tienda.id, tienda);
+  });
+
+  const refused: [string, (exp: number) => string][] = [
+    ["no header", () => ""],
+    ["another scheme", () => "Basic dTpw"],
+    ["no token", () => "Bearer "],
+    ["no JWT", () => "Bearer hola"],
+    ["a wrong key", (exp) => `Bearer ${posToken({ sub: user, exp }, Buffer.alloc(40, 1))}`],
+    ["no signature", (exp) => `Bearer ${forge({ alg: "HS256" }, { sub: user, exp }, undefined)}`],
+    ["alg none", (exp) => `Bearer ${forge({ alg: "none" }, { sub: user, exp }, undefined)}`],
+    [
+      "alg none, signed",
+      (exp) => `Bearer ${forge({ alg: "none" }, { sub: user, exp }, secretKey)}`,
+    ],
+    [
+      "HS512",
+      (exp) => `Bearer ${forge({ alg: "HS512" }, { sub: user, exp }, secretKey, "sha512")}`,
+    ],
+    ["no exp", () => `Bearer ${posToken({ sub: user })}`],
+    ["an exp that is no number", () => `Bearer ${posToken({ sub: user, exp: "mañana" })}`],
+    ["no sub", (exp) => `Bearer ${posToken({ exp })}`],
+    ["a sub that is no id", (exp) => `Bearer ${posToken({ sub: "1' or '1'='1", exp })}`],
+    ["a sub that is no text", (exp) => `Bearer ${posToken({ sub: 7, exp })}`],
+    ["an unknown user", (exp) => `Bearer ${posToken({ sub: randomUUID(), exp })}`],
+    [
+      "a token that is expired and forged",
+      () => `Bearer ${posToken({ sub: user, exp: 1 }, Buffer.alloc(40, 1))}`,
+    ],
+  ];
+  for (const [name, header] of refused) {
+    it(`is refused with 401 UNAUTHENTICATED: ${name}`, async () => {
+      const answer = await asking(header(inAnHour()));
+      assert.deepEqual([answer.status, answer.code, answer.data], [401, "UNAUTHENTICATED", null]);
+      assert.equal(answer.headers.get("www-authenticate"), "Bearer");
+    });
+  }
+
+  it("is refused with 401 TOKEN_EXPIRED once the token has expired", async () => {
+    const answer = await withToken(posToken({ sub: user, exp: Math.floor(Date.now() / 1000) - 1 }));
+    assert.deepEqual([answer.status, answer.code, answer.data], [401, "TOKEN_EXPIRED", null]);
+  });
+
+  it("is refused with 403 USER_INACTIVE or STORE_INACTIVE", async () => {
+    const idle = await addUser(db.pool, tienda, { isActive: false });
+    const closed = await addUser(db.pool, await addStore(db.pool, { isActive: false }));
+    for (const [id, code] of [
+      [idle, "USER_INACTIVE"],
+      [closed, "STORE_INACTIVE"],
+    ] as const) {
+      const answer = await api.ask(id, "{ tienda { id } }");
+      assert.deepEqual([answer.status, answer.code, answer.data], [403, code, null]);
+    }
+  });
+
+  it("ends with the next request after a user is deactivated", async () => {
+    const id = await addUser(db.pool, tienda);
+    assert.equal((await api.ask(id, "{ tienda { id } }")).status, 200);
+    await db.pool.query("update public.users set is_active = false where id = $1", [id]);
+    assert.equal((await api.ask(id, "{ tienda { id } }")).code, "USER_INACTIVE");
+  });
+
+  it("is asked for introspection as well, and before a document is read", async () => {
+    for (const query of ["{ __schema { types { name } } }", "{ no", "{ nada }"]) {
+      assert.equal((await api.ask(undefined, query)).code, "UNAUTHENTICATED");
+    }
+  });
+
+  it("accepts the old key while a key is being replaced", async () => {
+    const [old, fresh] = [Buffer.alloc(32, "vieja"), Buffer.alloc(32, "nueva")];
+    const http = await startHttp({
+      host: "127.0.0.1",
+      port: 0,
+      nextFreePort: false,
+      environment: "production",
+      secretKeys: [fresh, old],
+      pool: api.pool,
+      statementTimeoutMs: 1000,
+      log: createLog("silent"),
+      isReady: async () => true,
+    });
+    const status = async (token: string) => {
+      const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };
+      const response = await fetch(`${http.url}/graphql`, { method: "POST", headers, body });
+      const { errors } = (await response.json()) as { errors?: { extensions: { code: string } }[] };
+      return errors?.[0]?.extensions.code ?? response.status;
+    };
+    try {
+      assert.equal(await status(posToken({ sub: user, exp: inAnHour() }, fresh)), 200);
+      assert.equal(await status(posToken({ sub: user, exp: inAnHour() }, old)), 200);
+      assert.equal(await status(posToken({ sub: user, exp: 1 }, old)), "TOKEN_EXPIRED");
+      assert.equal(await status(posToken({ sub: user, exp: inAnHour() })), "UNAUTHENTICATED");
+    } finally {
+      await http.close();
+    }
+  });
+
+  it("gives the server's own role nothing but the check of a user", async () => {
+    const denied = { code: "42501" };
+    for (const query of [
+      "select * from public.users",
+      "select * from public.insights",
+      "select * from nexus_api.insights",
+      "select * from nexus_engine.store_settings",
+      "select nexus_api.insight_stats()",
+      "select nexus_engine.request_refresh(gen_random_uuid())",
+      "select graphile_worker.add_job('purge')",
+    ]) {
+      await assert.rejects(api.pool.query(query), denied, query);
+    }
+    const { rows } = await api.pool.query("select * from nexus_engine.authenticate($1)", [user]);
+    assert.deepEqual(rows, [
+      {
+        user_exists: true,
+        user_active: true,
+        store_exists: true,
+        store_active: true,
+        is_operator: false,
+      },
+    ]);
+  });
+
+  it("gives the role of a request no table, and no rows without an active user", async () => {
+    const idle = await addUser(db.pool, tienda, { isActive: false });
+    const closed = await addUser(db.pool, await addStore(db.pool, { isActive: false }));
+    const client = await api.pool.connect();
+    try {
+      await client.query("set role nexus_tienda");
+      for (const query of [
+        "select * from public.insights",
+        "select * from public.users",
+        "select * from nexus_engine.refresh_request",
+        "update nexus_api.insights set is_active = false",
+        "delete from nexus_api.insights",
+        "select nexus_engine.reconcile(null, null, now())",
+        "create table nexus_api.t ()",
+      ]) {
+        await assert.rejects(client.query(query), { code: "42501" }, query);
+      }
+      for (const setting of ["", randomUUID(), idle, closed]) {
+        await client.query("select set_config('nexus.user_id', $1, false)", [setting]);
+        assert.equal((await client.query("select * from nexus_api.tiendas")).rowCount, 0);
+        await assert.rejects(client.query("select nexus_api.insight_stats()"), { code: "NX003" });
+      }
+    } finally {
+      client.release(true);
+    }
+  });
+});

@@ -1,0 +1,248 @@
+import assert from "node:assert/strict";
+import { Writable } from "node:stream";
+import { after, before, describe, it } from "node:test";
+import { getIntrospectionQuery } from "graphql";
+import { pino } from "pino";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { addStore, addUser } from "../support/fixtures.ts";
+import { type Answer, type Api, startApi } from "./api.ts";
+
+describe("limits", () => {
+  let db: TestDatabase;
+  let api: Api;
+  let user: string;
+  const logged: Record<string, unknown>[] = [];
+
+  before(async () => {
+    db = await createTestDatabase();
+    for (const [name, body] of [
+      ["lenta", "select pg_catalog.pg_sleep(30)::text"],
+      ["rota", "select (1 / (length('secreto interno') - 15))::text"],
+    ]) {
+      await db.pool.query(
+        `create function nexus_api.${name}() returns text language sql stable as $$ ${body} $$`,
+      );
+      await db.pool.query(`grant execute on function nexus_api.${name}() to nexus_tienda`);
+    }
+    const log = pino(
+      new Writable({
+        write(line, _encoding, done) {
+          logged.push(JSON.parse(String(line)));
+          done();
+        },
+      }),
+    );
+    api = await startApi(db, { log, statementTimeoutMs: 300 });
+    user = await addUser(db.pool, await addStore(db.pool));
+  });
+  after(async () => {
+    await api.close();
+    await db.drop();
+  });
+
+  const ask = (query: string, variables?: Record<string, unknown>) =>
+    api.ask(user, query, variables);
+  const refused = (answer: Answer, code: string, status = 400) =>
+    assert.deepEqual(
+      [answer.status, answer.code, answer.data],
+      [status, code, null],
+      answer.errors[0]?.message,
+    );
+  const accepted = (answer: Answer) => assert.deepEqual(answer.errors, []);
+
+  describe("of the body", () => {
+    it("are 100 kB of JSON with a query", async () => {
+      const long = (bytes: number) => {
+        const body = JSON.stringify({ query: "{ tienda { nombre } } #" });
+        return body.replace("#", `#${"x".repeat(bytes - body.length)}`);
+      };
+      const json = { "content-type": "application/json" };
+      // Answered only once the body is accepted.
+      refused(await api.post(long(100_000), json), "UNAUTHENTICATED", 401);
+      refused(await api.post(long(100_001), json), "BAD_USER_INPUT", 413);
+      refused(await api.post(long(5_000_000), json), "BAD_USER_INPUT", 413);
+      refused(
+        await api.post("query=x", { "content-type": "application/x-www-form-urlencoded" }),
+        "BAD_USER_INPUT",
+        415,
+      );
+      for (const body of ["", "{", "null", "[]", "{}", '{"query": 7}']) {
+        refused(await api.post(body, json), "BAD_USER_INPUT");
+      }
+    });
+  });
+
+  describe("of a document", () => {
+    const deep = (levels: number) => {
+      const names = ["insights", "nodes", "producto"];
+      let query = "id";
+      for (let level = levels - 2; level >= 0; level -= 1) {
+        const name = names[level % 3];
+        query = `${name}${name === "insights" ? "(first: 1)" : ""} { ${query} }`;
+      }
+      return query;
+    };
+
+    it("are 12 levels", async () => {
+      accepted(await ask(`{ ${deep(12)} }`));
+      refused(await ask(`{ ${deep(13)} }`), "QUERY_TOO_COMPLEX");
+    });
+
+    it("see through fragments, which add no level of their own", async () => {
+      accepted(await ask(`{ ... { ...F } } fragment F on Query { ... { ${deep(12)} } }`));
+      refused(
+        await ask(
+          `{ insights { nodes { ...F } } } fragment F on Insight { producto { ${deep(10)} } }`,
+        ),
+        "QUERY_TOO_COMPLEX",
+      );
+    });
+
+    const fields = (count: number) =>
+      Array.from({ length: count }, (_, n) => `a${n}: __typename`).join(" ");
+
+    it("are 500 fields, each alias counted", async () => {
+      accepted(await ask(`{ ${fields(500)} }`));
+      refused(await ask(`{ ${fields(501)} }`), "QUERY_TOO_COMPLEX");
+    });
+
+    it("count the fields of a fragment as often as it is used", async () => {
+      const fragment = `fragment F on Tienda { ${fields(124)} }`;
+      const spread = (times: number) =>
+        Array.from({ length: times }, (_, n) => `t${n}: tienda { ...F }`).join(" ");
+      accepted(await ask(`{ ${spread(4)} } ${fragment}`));
+      refused(await ask(`{ ${spread(5)} } ${fragment}`), "QUERY_TOO_COMPLEX");
+    });
+
+    it("stop what would take for ever to expand, to parse or to validate", async () => {
+      const doubling = Array.from(
+        { length: 40 },
+        (_, n) => `fragment F${n} on Query { ...F${n + 1} ...F${n + 1} }`,
+      );
+      refused(
+        await ask(`{ ...F0 } ${doubling.join(" ")} fragment F40 on Query { __typename }`),
+        "QUERY_TOO_COMPLEX",
+      );
+      const chain = Array.from(
+        { length: 2500 },
+        (_, n) => `fragment F${n} on Query {...F${n + 1}}`,
+      );
+      refused(await ask(`{ ...F0 } ${chain.join(" ")}`), "QUERY_TOO_COMPLEX");
+      refused(await ask(`{ ${"a{".repeat(45_000)} }`), "QUERY_TOO_COMPLEX");
+      refused(await ask(`{ ${"a{".repeat(1000)}b${"}".repeat(1000)} }`), "QUERY_TOO_COMPLEX");
+      refused(await ask(`{ ${"__typename ".repeat(9000)} }`), "QUERY_TOO_COMPLEX");
+      refused(
+        await ask(`{ __typename } fragment F on Query { ${"__typename ".repeat(8000)} }`),
+        "QUERY_TOO_COMPLEX",
+      );
+    });
+
+    it("leave fragments that contain themselves to graphql, which refuses them", async () => {
+      for (const query of [
+        "{ ...A } fragment A on Query { ...A }",
+        "{ ...A } fragment A on Query { tienda { id } ...B } fragment B on Query { ...A }",
+      ]) {
+        const answer = await ask(query);
+        refused(answer, "BAD_USER_INPUT");
+        assert.match(answer.errors[0]?.message ?? "", /spread fragment/);
+      }
+    });
+
+    it("let introspection pass", async () => {
+      const answer = await ask(getIntrospectionQuery());
+      accepted(answer);
+      assert.ok(answer.data.__schema.types.length > 20);
+    });
+  });
+
+  describe("of a page", () => {
+    it("are 100 rows, wherever a list takes `first`", async () => {
+      for (const [query, variables] of [
+        ["{ insights(first: 101) { totalCount } }", {}],
+        ["{ insights(first: -1) { totalCount } }", {}],
+        ["query ($n: Int!) { insights(first: $n) { totalCount } }", { n: 101 }],
+        ["query ($n: Int! = 101) { insights(first: $n) { totalCount } }", {}],
+        ["{ productos(first: 1) { nodes { insights(first: 101) { totalCount } } } }", {}],
+        ["{ ...F } fragment F on Query { ... { topProductos(first: 101) { units } } }", {}],
+        ["{ profitability(first: 101) { units } }", {}],
+      ] as const) {
+        const answer = await ask(query, variables);
+        refused(answer, "BAD_USER_INPUT");
+        assert.equal(answer.errors[0]?.extensions?.field, "first", query);
+        assert.match(answer.errors[0]?.message ?? "", /^first: expected .* got -?\d+/);
+      }
+      refused(await ask("{ insights(first: null) { totalCount } }"), "BAD_USER_INPUT");
+      refused(
+        await ask("query ($n: Int!) { insights(first: $n) { totalCount } }", { n: null }),
+        "BAD_USER_INPUT",
+      );
+      accepted(await ask("query ($n: Int! = 100) { insights(first: $n) { totalCount } }"));
+    });
+
+    it("are 10,000 rows for lists inside of lists", async () => {
+      const nested = (inner: number) =>
+        `{ productos(first: 100) { nodes { insights(first: ${inner}) { totalCount } } } }`;
+      accepted(await ask(nested(99)));
+      refused(await ask(nested(100)), "QUERY_TOO_COMPLEX");
+      const many = Array.from(
+        { length: 101 },
+        (_, n) => `a${n}: insights(first: 100) { totalCount }`,
+      ).join(" ");
+      refused(await ask(`{ ${many} }`), "QUERY_TOO_COMPLEX");
+    });
+
+    it("are told apart from cursors, which are checked as well", async () => {
+      const { data } = await ask(
+        "{ productos { pageInfo { endCursor } } insights { pageInfo { endCursor } } }",
+      );
+      assert.equal(data.productos.pageInfo.endCursor, null);
+      for (const cursor of ["hola", "WyJhIiwxXQ==", "e30="]) {
+        assert.equal(
+          (await ask(`{ insights(after: "${cursor}") { nodes { id } } }`)).code,
+          "BAD_USER_INPUT",
+        );
+      }
+    });
+  });
+
+  describe("of what an error shows", () => {
+    it("end a statement that takes too long with TIMEOUT", async () => {
+      const answer = await ask("{ lenta tienda { nombre } }");
+      assert.deepEqual([answer.code, answer.data.lenta], ["TIMEOUT", null]);
+      assert.ok(answer.data.tienda.nombre, "the other fields have their answers");
+    });
+
+    it("hide an unexpected error behind the id under which the log has it", async () => {
+      const answer = await ask("{ rota }");
+      const requestId = answer.headers.get("x-request-id");
+      assert.ok(requestId);
+      assert.deepEqual(answer.data, { rota: null });
+      assert.deepEqual(answer.errors[0]?.extensions, { code: "INTERNAL", requestId });
+      assert.doesNotMatch(JSON.stringify(answer.errors), /zero|secreto|nexus_/);
+      const line = logged.find((entry) => entry["requestId"] === requestId);
+      assert.match(JSON.stringify(line), /division by zero/);
+    });
+
+    it("name what is wrong with a document", async () => {
+      for (const query of [
+        "{ nada }",
+        "{ ",
+        "{ insights { nodes } }",
+        '{ insight(id: "7") { id } }',
+      ]) {
+        refused(await ask(query), "BAD_USER_INPUT");
+      }
+      refused(
+        await ask("query ($id: UUID!) { insight(id: $id) { id } }", { id: "7" }),
+        "BAD_USER_INPUT",
+      );
+      refused(
+        await ask(
+          "query ($at: Datetime!) { insights(filter: {createdAt: {lessThan: $at}}) { totalCount } }",
+          { at: "ayer" },
+        ),
+        "BAD_USER_INPUT",
+      );
+    });
+  });
+});
