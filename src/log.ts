@@ -16,7 +16,8 @@ const levels = { error: "error", warning: "warn", info: "info", debug: "debug" }
 /** Graphile Worker's logger on top of ours; its chatter about every job is debug here. */
 export function graphileLogger(log: Logger): GraphileLogger {
   return new GraphileLogger((scope) => (level, message, meta) => {
-    const quiet = level === "info" ? "debug" : (levels[level as keyof typeof levels] ?? "info");
+    // A job's failure is logged where the task ran, with its task and attempt.
+    const quiet = level === "info" || meta?.["failure"] ? "debug" : levels[level];
     const error = meta?.["error"];
     log[quiet]({ ...scope, ...(error instanceof Error ? { err: error } : {}) }, message);
   });

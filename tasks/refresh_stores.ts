@@ -9,13 +9,13 @@ import { refreshStores } from "../src/worker/refresh.ts";
 export default defineTask({
   payload: z.strictObject({
     /** tiendas.id; unknown and inactive stores are passed over and logged. */
-    tiendas: z.array(z.uuid()).min(1).max(1000),
+    tiendas: z.array(z.guid()).min(1).max(1000),
     /** Types of nexus_engine.insight_type; all when absent. */
     tipos: z.array(z.string()).min(1).max(100).optional(),
     /** Also tell again what the owner dismissed. */
     force: z.boolean().optional(),
     /** The nexus_engine.refresh_request that this job serves. */
-    request_id: z.uuid().optional(),
+    request_id: z.guid().optional(),
   }),
   run: refreshStores,
 });

@@ -48,6 +48,18 @@ describe("refresh_stores", () => {
     assert.deepEqual(await jobsLeft(db.pool), []);
   });
 
+  it("takes every id that Postgres takes for a uuid", async () => {
+    const id = "2294ac54-0081-dd44-6670-b375ee233262"; // no version, no variant of the standard
+    await db.pool.query(
+      "insert into public.tiendas (id, nombre, rubro, is_active) values ($1, 'x', 'x', true)",
+      [id],
+    );
+    await addProduct(db.pool, id, { stock: 5 });
+    await db.pool.query("select nexus_engine.request_refresh($1)", [id]);
+    await runJobs(worker);
+    assert.deepEqual(await active(id), ["STOCK_BAJO"]);
+  });
+
   it("takes the types that are asked for, and passes over stores that are not active", async () => {
     const open = await store(0);
     const closed = await addStore(db.pool, { isActive: false });
