@@ -56,9 +56,9 @@ async function describeStore(client: Client, store: DemoStore): Promise<string> 
   ${sample?.mensaje ?? "(todavía sin insights)"}`;
 }
 
-/** Waits until the worker has ended the request; not for ever, the banner is only a greeting. */
+/** Waits until the worker has ended the request; not for long, the banner is only a greeting. */
 async function ended(client: Client, requestId: string | undefined): Promise<void> {
-  for (let tries = 0; tries < 200; tries += 1) {
+  for (let tries = 0; tries < 50; tries += 1) {
     const { rowCount } = await client.query(
       "select from nexus_engine.refresh_request where id = $1 and status in ('succeeded', 'failed')",
       [requestId],

@@ -32,8 +32,10 @@ begin
       select * into request from nexus_engine.refresh_request r
       where r.tienda_id = p_tienda_id and r.status = 'queued';
     end if;
-    -- One that waits for more than a minute may have lost its job.
-    needs_job := request.queued_at < now() - interval '1 minute';
+    -- Its job may have failed for good, or been deleted by an operator.
+    needs_job := not exists (
+      select from graphile_worker.jobs j
+      where j.key = 'refresh_request:' || request.id and j.attempts < j.max_attempts);
     -- Not found: a worker took it up in between, so this call makes the next one.
     exit when request.id is not null;
   end loop;

@@ -19,7 +19,7 @@ describe("a refresh request", () => {
   };
   const jobsOf = async (store: string) => {
     const { rows } = await db.pool.query(
-      "select payload, priority from graphile_worker._private_jobs where payload::text like '%' || $1 || '%'",
+      "select payload, priority, attempts from graphile_worker._private_jobs where payload::text like '%' || $1 || '%'",
       [store],
     );
     return rows;
@@ -32,7 +32,7 @@ describe("a refresh request", () => {
     assert.equal(second.id, first.id);
     assert.deepEqual([first.status, first.force, second.force], ["queued", false, true]);
     assert.deepEqual(await jobsOf(store), [
-      { payload: { tiendas: [store], request_id: first.id }, priority: -10 },
+      { payload: { tiendas: [store], request_id: first.id }, priority: -10, attempts: 0 },
     ]);
     await db.pool.query("select nexus_engine.start_request($1)", [first.id]);
     assert.notEqual((await request(store)).id, first.id, "while one runs, the next one waits");
@@ -64,13 +64,17 @@ describe("a refresh request", () => {
     const store = await addStore(db.pool);
     const first = await request(store);
     await db.pool.query("delete from graphile_worker._private_jobs");
-    await db.pool.query(
-      "update nexus_engine.refresh_request set queued_at = now() - interval '2 minutes'",
-    );
     assert.equal((await request(store)).id, first.id);
     assert.equal((await jobsOf(store)).length, 1);
     await request(store);
     assert.equal((await jobsOf(store)).length, 1);
+    await db.pool.query("update graphile_worker._private_jobs set attempts = max_attempts");
+    await request(store);
+    assert.deepEqual(
+      (await jobsOf(store)).map(({ attempts }) => attempts),
+      [0],
+      "one that failed for good begins anew",
+    );
   });
 
   it("is refused for a store that is unknown or closed, naming the field", async () => {
