@@ -1,27 +1,32 @@
--- Roles are cluster-wide: another database of the same cluster may be creating them right now.
+-- Roles are cluster-wide: another database of the same cluster may be making them right now.
+--   nexus_owner   owns our objects; nobody logs in as it. Its functions enqueue jobs with the rights
+--                 of nexus_worker, which it therefore inherits.
+--   nexus_worker  the worker's connections.
+--   nexus_server  the API's connections: by itself it may do nothing but authenticate; each request
+--                 then sets nexus_tienda, or nexus_ops for operators.
 do $$
 declare
-  wanted text;
+  made text;
 begin
-  foreach wanted in array array['nexus_owner', 'nexus_worker', 'nexus_server', 'nexus_tienda', 'nexus_ops'] loop
+  foreach made in array array[
+    'create role nexus_owner nologin inherit',
+    'create role nexus_worker nologin noinherit',
+    'create role nexus_server nologin noinherit',
+    'create role nexus_tienda nologin noinherit',
+    'create role nexus_ops nologin noinherit',
+    'grant nexus_worker to nexus_owner',
+    'grant nexus_tienda, nexus_ops to nexus_server'
+  ] loop
     begin
-      execute format('create role %I nologin noinherit', wanted);
+      execute made;
     exception when duplicate_object or unique_violation then null;
     end;
-    -- A superuser may act as any role; anyone else needs the membership, with the right to set it.
-    if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
-      execute format('grant %I to current_user', wanted);
-    end if;
   end loop;
+  -- A superuser may act as any role; anyone else needs the membership, with the right to set it.
+  if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
+    grant nexus_owner, nexus_worker, nexus_server, nexus_tienda, nexus_ops to current_user;
+  end if;
 end $$;
-
--- nexus_owner, which nobody logs in as, owns our objects; its functions enqueue jobs.
-alter role nexus_owner inherit;
-grant nexus_worker to nexus_owner;
-
--- nexus_server is the role of the API's connections: by itself it may do nothing but authenticate;
--- each request then sets one of these two.
-grant nexus_tienda, nexus_ops to nexus_server;
 
 create schema nexus_engine authorization nexus_owner;
 create schema nexus_api authorization nexus_owner;

@@ -64,6 +64,13 @@ describe("preparing a database", () => {
     assert.deepEqual(again.rows, applied.rows);
   });
 
+  it("works for four databases of one cluster at once, which share the roles", async () => {
+    const four = await Promise.all([empty(), empty(), empty(), empty()]);
+    await Promise.all(four.map((db) => prepareDatabase(db.url, log, { createPos: true })));
+    const fingerprints = await Promise.all(four.map((db) => fingerprint(db.url)));
+    for (const other of fingerprints) assert.deepEqual(other, fingerprints[0]);
+  });
+
   it("re-applies a function file whose text changed", async () => {
     const db = await empty();
     await prepareDatabase(db.url, log, { createPos: true });

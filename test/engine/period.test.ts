@@ -176,8 +176,11 @@ describe("summaries by state, not by tick", () => {
     assert.equal((await first.query(period, values)).rows[0].inserted, 1);
     const second = db.pool.query(period, values);
     const waiting = async () =>
-      (await db.pool.query("select from pg_locks where not granted and locktype = 'transactionid'"))
-        .rowCount;
+      (
+        await db.pool.query(
+          "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+      ).rowCount;
     while (!(await waiting())) await sleep(10);
     await first.query("commit");
     first.release();

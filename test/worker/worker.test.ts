@@ -74,8 +74,11 @@ describe("a worker", () => {
     const pool = db.poolAs("nexus_worker", 8);
     const worker = await startWorker({ pool, concurrency: 4, settings, log: createLog("silent") });
     const blocked = async () =>
-      (await db.pool.query("select from pg_locks where locktype = 'advisory' and not granted"))
-        .rowCount;
+      (
+        await db.pool.query(
+          "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        )
+      ).rowCount;
     while (!(await blocked())) await sleep(20);
     const stopped = worker.stop();
     await holder.query("rollback");
