@@ -13,7 +13,12 @@ export async function globalSetup(): Promise<void> {
   server = await startEmbedded({
     dataDir,
     log: { info: () => {}, warn: (message) => console.error(message) },
-    settings: { fsync: "off", synchronous_commit: "off", full_page_writes: "off", max_connections: "200" },
+    settings: {
+      fsync: "off",
+      synchronous_commit: "off",
+      full_page_writes: "off",
+      max_connections: "200",
+    },
   });
   process.env.NEXUS_TEST_SERVER = server.connectionString;
 }
