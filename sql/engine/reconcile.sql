@@ -1,7 +1,6 @@
 -- Makes public.insights equal to what the functions of sql/insights say.
 
--- Inserts, updates and archives what one type of kind `state` asks for. The difference is computed
--- first and whole, so that a pass over unchanged stores plans and writes nothing.
+-- Inserts, updates and archives what one type of kind `state` asks for.
 create or replace function nexus_engine.reconcile_state(
   p_tipo text, p_tiendas uuid[], p_as_of timestamptz,
   out inserted int, out updated int, out archived int
@@ -12,43 +11,66 @@ declare
   speaking uuid[] := array(
     select s.tienda_id from nexus_engine.store s
     where s.tienda_id = any (p_tiendas) and not p_tipo = any (s.muted_types));
+  findings nexus_engine.finding[];
+begin
+  -- As an array: joined in place, the planner expects one row and loops, and each message is composed
+  -- twice, for the hash and for the row. Dynamic, and so planned for the number of stores there are.
+  execute format('select array_agg(f) from nexus_engine.%I($1, $2) f', 'insight_' || lower(p_tipo))
+  into findings using speaking, p_as_of;
+  select a.inserted, a.updated, a.archived into inserted, updated, archived
+  from nexus_engine.apply_findings(p_tipo, p_tiendas, findings, p_as_of) a;
+end;
+$$;
+
+-- Makes the insights of one type of kind `state` equal to these findings, which are all that there
+-- are for these stores. The difference is computed first and whole, so that a pass over unchanged
+-- stores writes nothing.
+-- Its statements are planned once a session, maybe while the tables are still empty: without the
+-- two settings such a plan would read the whole of insights for each change.
+create or replace function nexus_engine.apply_findings(
+  p_tipo text, p_tiendas uuid[], p_findings nexus_engine.finding[], p_as_of timestamptz,
+  out inserted int, out updated int, out archived int
+) language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+as $$
+declare
   changes nexus_engine.change[];
 begin
   inserted := 0; updated := 0; archived := 0;
 
-  -- Findings first and materialized: joined in place, the planner expects one row and loops.
-  execute format($sql$
-    with finding as materialized (
-      select f.*, hash_record_extended(row(f.nivel_urgencia, f.mensaje, f.extra_data), 0) as content_hash
-      from nexus_engine.%I($1, $3) f
-    )
-    select array_agg(row(
-      coalesce(f.tienda_id, o.tienda_id), coalesce(f.subject, o.subject), f.nivel_urgencia, f.mensaje,
-      f.extra_data, f.content_hash, o.tienda_id is not null, o.insight_id, o.nivel_urgencia
-    )::nexus_engine.change)
-    from finding f
-    full join (
-      select * from nexus_engine.open_insight where tipo = %L and tienda_id = any ($2)
-    ) o on o.tienda_id = f.tienda_id and o.subject = f.subject
-    where f.content_hash is distinct from o.content_hash
-  $sql$, 'insight_' || lower(p_tipo), p_tipo)
-  into changes using speaking, p_tiendas, p_as_of;
+  select array_agg(row(
+    coalesce(f.tienda_id, o.tienda_id), coalesce(f.subject, o.subject), f.nivel_urgencia, f.mensaje,
+    f.extra_data, f.content_hash, o.tienda_id is not null, o.insight_id, o.nivel_urgencia, null, null
+  )::nexus_engine.change)
+  into changes
+  from (
+    select u.*, hash_record_extended(row(u.nivel_urgencia, u.mensaje, u.extra_data), 0) as content_hash
+    from unnest(p_findings) u
+  ) f
+  full join (
+    select * from nexus_engine.open_insight k where k.tipo = p_tipo and k.tienda_id = any (p_tiendas)
+  ) o on o.tienda_id = f.tienda_id and o.subject = f.subject
+  where f.content_hash is distinct from o.content_hash;
 
   if changes is null then
     return;
   end if;
 
-  with change as materialized (
-    select
-      c.*,
-      coalesce(i.is_active, false) as shown,
-      -- New, or worse than what the owner dismissed: a new row, never the old one revived.
-      case when c.mensaje is not null and (not c.was_open or (
-          not coalesce(i.is_active, false)
-          and nexus_engine.urgencia_rank(c.nivel_urgencia) < nexus_engine.urgencia_rank(c.shown_urgencia)))
-        then gen_random_uuid() end as new_id
-    from unnest(changes) c
-    left join public.insights i on i.id = c.shown_id
+  -- Read in a statement of its own: the one that inserts would pass over its own rows at each look.
+  select array_agg(row(
+    c.tienda_id, c.subject, c.nivel_urgencia, c.mensaje, c.extra_data, c.content_hash, c.was_open,
+    c.shown_id, c.shown_urgencia, coalesce(i.is_active, false),
+    -- New, or worse than what the owner dismissed: a new row, never the old one revived.
+    case when c.mensaje is not null and (not c.was_open or (
+        not coalesce(i.is_active, false)
+        and nexus_engine.urgencia_rank(c.nivel_urgencia) < nexus_engine.urgencia_rank(c.shown_urgencia)))
+      then gen_random_uuid() end
+  )::nexus_engine.change)
+  into changes
+  from unnest(changes) c
+  left join public.insights i on i.id = c.shown_id;
+
+  with change as (
+    select * from unnest(changes)
   ),
   inserted_insight as (
     insert into public.insights (id, tienda_id, tipo, mensaje, nivel_urgencia, is_active, extra_data, created_at)
@@ -105,7 +127,7 @@ begin
       and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
   )
   select
-    (select count(*) from change where new_id is not null),
+    (select count(*) from unnest(changes) where new_id is not null),
     (select count(*) from updated_insight),
     (select count(*) from archived_insight)
   into inserted, updated, archived;

@@ -23,7 +23,7 @@ $$;
 create or replace function nexus_engine.es_quantity(value numeric, producto_tipo text)
 returns text language sql stable parallel safe
 as $$
-  select nexus_engine.es_number(value, scale(value))
+  select case when abs(value) < 1000 then translate(value::text, '.', ',') else nexus_engine.es_number(value, scale(value)) end
     || case when producto_tipo = 'pesable' then ' kg' when value = 1 then ' unidad' else ' unidades' end
 $$;
 

@@ -12,18 +12,21 @@ as $$
     p.tienda_id,
     p.id::text,
     'ALTA',
-    case when q.stock < 0
+    case when p.stock < 0
       then '🔴 «' || p.nombre || '» (SKU ' || p.sku || ') figura con '
-        || nexus_engine.es_quantity(q.stock, p.tipo)
+        || nexus_engine.es_quantity(p.stock, p.tipo)
         || ': se vendió más de lo cargado. Contalo y corregí el stock.'
       else '🔴 «' || p.nombre || '» (SKU ' || p.sku || ') está agotado: reponelo para no perder ventas.'
     end,
     jsonb_build_object(
-      'producto_id', p.id, 'producto_nombre', p.nombre, 'producto_sku', p.sku, 'stock_actual', q.stock)
-  from nexus_engine.store s
-  join public.productos p on p.tienda_id = s.tienda_id
-  cross join lateral (select nexus_engine.quantity(p.stock_actual) as stock) q
-  where s.tienda_id = any (tiendas) and p.tienda_id = any (tiendas)
-    and s.is_active and p.is_active
-    and p.stock_actual <= 0 and p.stock_actual > -1e9
+      'producto_id', p.id, 'producto_sku', p.sku, 'stock_actual', p.stock, 'producto_nombre', p.nombre)
+  from (
+    select p.tienda_id, p.id, p.nombre, p.sku, p.tipo, nexus_engine.quantity(p.stock_actual) as stock
+    from nexus_engine.store s
+    join public.productos p on p.tienda_id = s.tienda_id
+    where s.tienda_id = any (tiendas) and p.tienda_id = any (tiendas)
+      and s.is_active and p.is_active
+      and p.stock_actual <= 0 and p.stock_actual > -1e9
+    offset 0
+  ) p
 $$;

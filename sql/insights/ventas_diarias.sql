@@ -11,7 +11,7 @@ on conflict (tipo) do update set kind = excluded.kind, period = excluded.period,
 create or replace function nexus_engine.insight_ventas_diarias(tiendas uuid[], as_of timestamptz)
 returns setof nexus_engine.finding language sql stable parallel safe
 as $$
-  with day as (
+  with day as materialized (
     select p.*, s.time_zone, s.summary_time
     from nexus_engine.store_period('day', tiendas, as_of) p
     join nexus_engine.store s on s.tienda_id = p.tienda_id

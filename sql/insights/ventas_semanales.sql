@@ -10,7 +10,7 @@ on conflict (tipo) do update set kind = excluded.kind, period = excluded.period,
 create or replace function nexus_engine.insight_ventas_semanales(tiendas uuid[], as_of timestamptz)
 returns setof nexus_engine.finding language sql stable parallel safe
 as $$
-  with week as (
+  with week as materialized (
     select p.*, s.time_zone,
       nexus_engine.local_instant(p.first_day - 8, s.summary_time, s.time_zone) as before_starts_at
     from nexus_engine.store_period('week', tiendas, as_of) p
@@ -29,8 +29,11 @@ as $$
         count(*) filter (where v.fecha >= w.starts_at and v.total is null) as unusable,
         coalesce(sum(v.total) filter (where v.fecha < w.starts_at), 0) as before_total,
         count(v.total) filter (where v.fecha < w.starts_at) as before_tickets
-      from nexus_engine.sale v
-      where v.tienda_id = w.tienda_id and v.fecha >= w.before_starts_at and v.fecha < w.ends_at
+      from (
+        select v.fecha, v.total from nexus_engine.sale v
+        where v.tienda_id = w.tienda_id and v.fecha >= w.before_starts_at and v.fecha < w.ends_at
+        offset 0
+      ) v
     ) v
     where v.tickets > 0
   )

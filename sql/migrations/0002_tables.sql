@@ -21,8 +21,12 @@ create type nexus_engine.change as (
   extra_data jsonb,
   content_hash bigint,
   was_open boolean,
+  -- The insight that stands for it, its urgency when last shown, and whether it is still shown.
   shown_id uuid,
-  shown_urgencia text
+  shown_urgencia text,
+  shown boolean,
+  -- The insight to be inserted, if any.
+  new_id uuid
 );
 
 -- The catalogue. Rows come from sql/insights; params and enabled belong to the operators.
