@@ -144,7 +144,7 @@ create or replace function nexus_engine.reconcile_period(
 as $$
 declare
   due record;
-  counted record;
+  told record;
 begin
   inserted := 0; updated := 0; archived := 0;
   for due in
@@ -170,28 +170,44 @@ begin
         on conflict (tienda_id, tipo, subject) do update
           set insight_id = excluded.insight_id, nivel_urgencia = excluded.nivel_urgencia, since = excluded.since
           where o.insight_id is null and excluded.insight_id is not null
-        returning o.tienda_id, o.subject, o.insight_id
+        returning o.insight_id
       ),
       inserted as (
         insert into public.insights (id, tienda_id, tipo, mensaje, nivel_urgencia, is_active, extra_data, created_at)
         select f.new_id, f.tienda_id, %2$L, f.mensaje, f.nivel_urgencia, true, f.extra_data, $4
         from finding f join claimed c on c.insight_id = f.new_id
-        returning id, tienda_id
-      ),
-      archived as (
-        update public.insights i set is_active = false
-        from inserted n
-        join finding f on f.new_id = n.id
-        join nexus_engine.open_insight o on o.tienda_id = n.tienda_id and o.tipo = %2$L and o.subject < f.subject
-        where i.id = o.insight_id and i.is_active
-        returning i.id
+        returning id
       )
-      select (select count(*) from inserted) as inserted, (select count(*) from archived) as archived
+      select array_agg(f.tienda_id) as tiendas, array_agg(f.subject) as subjects
+      from finding f join inserted i on i.id = f.new_id
     $sql$, 'insight_' || lower(p_tipo), p_tipo)
-    into counted using due.tiendas, due.announced_at, due.subjects, p_as_of;
-    inserted := inserted + counted.inserted;
-    archived := archived + counted.archived;
+    into told using due.tiendas, due.announced_at, due.subjects, p_as_of;
+    if told.tiendas is not null then
+      inserted := inserted + cardinality(told.tiendas);
+      archived := archived + nexus_engine.archive_predecessors(p_tipo, told.tiendas, told.subjects);
+    end if;
   end loop;
+end;
+$$;
+
+-- Archives the summaries that came before these (one of p_subjects for each of p_tiendas), if they
+-- are still active, and returns how many. By index, for the reason given at apply_findings.
+create or replace function nexus_engine.archive_predecessors(p_tipo text, p_tiendas uuid[], p_subjects text[])
+returns int language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+as $$
+declare
+  archived int;
+begin
+  update public.insights i set is_active = false
+  from unnest(p_tiendas, p_subjects) n (tienda_id, subject)
+  cross join lateral (
+    select o.insight_id from nexus_engine.open_insight o
+    where o.tienda_id = n.tienda_id and o.tipo = p_tipo and o.subject < n.subject and o.insight_id is not null
+    order by o.subject desc limit 1
+  ) before
+  where i.id = before.insight_id and i.is_active;
+  get diagnostics archived = row_count;
+  return archived;
 end;
 $$;
 
