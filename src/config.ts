@@ -22,7 +22,7 @@ const Environment = z.object({
   LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).optional(),
   WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(100).default(4),
   JOB_TIME_LIMIT_SECONDS: z.coerce.number().int().min(1).max(86_400).default(1800),
-  STORES_PER_JOB: z.coerce.number().int().min(1).max(1000).default(250),
+  STORES_PER_JOB: z.coerce.number().int().min(1).max(1000).default(100),
   INSIGHT_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(180),
   STATEMENT_TIMEOUT_MS: z.coerce.number().int().min(100).max(600_000).default(10_000),
 });
