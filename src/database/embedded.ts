@@ -26,6 +26,8 @@ export type EmbeddedOptions = {
   log: { info(msg: string): void; warn(msg: string): void };
   /** Extra server settings, e.g. { fsync: "off" } in tests. A running server keeps its own. */
   settings?: Record<string, string>;
+  /** Start the server again when it dies, on its port if that is still free. */
+  keepRunning?: boolean;
 };
 
 export type EmbeddedPostgres = {
@@ -69,12 +71,27 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     log.info(`Postgres ${how} on 127.0.0.1:${port}, data in ${place.home}`);
 
     let stopping: Promise<void> | undefined;
+    let current = session;
+    const startAgainWhenLost = () => {
+      current.client.once("end", () => {
+        if (stopping) return;
+        log.warn("Postgres has gone: starting it again");
+        withLock(place.lock, onWait, async () => {
+          if (stopping) return;
+          current = (await open(place, log, settings)).session;
+          startAgainWhenLost();
+        }).catch((error: Error) =>
+          log.warn(`Postgres could not be started again: ${error.message}`),
+        );
+      });
+    };
+    if (options.keepRunning) startAgainWhenLost();
     return {
       connectionString: `postgres://${SUPERUSER}:${password}@127.0.0.1:${port}/${DATABASE}`,
       dataDir: place.home,
       how,
       stop() {
-        stopping ??= withLock(place.lock, onWait, () => leave(place, session, log));
+        stopping ??= withLock(place.lock, onWait, () => leave(place, current, log));
         return stopping;
       },
     };

@@ -43,6 +43,7 @@ export async function openDatabase(
   const { startEmbedded } = await import("./embedded.ts");
   const server = await startEmbedded({
     dataDir: resolve(config.dataDir),
+    keepRunning: true,
     log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },
   });
   try {

@@ -258,6 +258,18 @@ test("after a kill -9 of the postmaster a start finds the data", async (t) => {
   assert.equal(await ask(again, "select 1"), 1, "stopped by one who had lost the server");
 });
 
+test("a server that is to be kept running comes back after a kill -9, until it is stopped", async (t) => {
+  const db = await startEmbedded({ dataDir: prepared(t), log, settings, keepRunning: true });
+  for (let i = 0; i < 2; i += 1) {
+    const pid = await pidOf(db);
+    process.kill(pid, "SIGKILL");
+    while ((await pidOf(db)) === pid) await sleep(20);
+    while (!(await ask(db, "select answer from kept").catch(() => false))) await sleep(20);
+  }
+  await db.stop();
+  assert.deepEqual(serversIn(db.dataDir), []);
+});
+
 test("a dead postmaster that is still a zombie does not block a start", async (t) => {
   const dataDir = prepared(t);
   const starter = await startElsewhere(t, dataDir);
