@@ -2,10 +2,11 @@ import { parseArgs } from "node:util";
 import { readConfig } from "./config.ts";
 import { describeDemo } from "./demo.ts";
 import { startEngine } from "./engine.ts";
-import { exitWithError, runUntilStopped } from "./process.ts";
+import { catchSignals, exitWithError, runUntilStopped } from "./process.ts";
 
 /** npm start: database, worker and HTTP server in one process. */
 async function main(): Promise<void> {
+  const signalled = catchSignals();
   const { values } = parseArgs({ options: { "create-pos-schema": { type: "boolean" } } });
   const config = readConfig();
   const engine = await startEngine(
@@ -20,7 +21,7 @@ async function main(): Promise<void> {
   if (engine.database.embedded && engine.url) {
     console.log(await describeDemo(engine.database, engine.url));
   }
-  await runUntilStopped(engine.log, engine.stop, engine.failed);
+  await runUntilStopped(engine.log, engine.stop, engine.failed, signalled);
 }
 
 await main().catch(exitWithError);

@@ -1,27 +1,39 @@
 import type { Logger } from "./log.ts";
 
+/** One Ctrl-C can arrive twice: from the terminal, and from npm, which hands it on. */
+const sameSignalMs = 500;
+
 /** How long a stop may take before the process exits all the same. */
 const stopLimitMs = 25_000;
 
 /**
- * Runs until SIGINT, SIGTERM or `failed`, then stops in order and exits: 0 after a signal, 1 after a
- * fault or when the stop takes too long. A second signal exits at once.
+ * Settles with the first SIGINT or SIGTERM; a second one exits at once. Call it before anything is
+ * started, so that a start that is interrupted is stopped in order as well.
+ */
+export function catchSignals(): Promise<0> {
+  const { promise, resolve } = Promise.withResolvers<0>();
+  let first: number | undefined;
+  const onSignal = () => {
+    const now = performance.now();
+    first ??= now;
+    if (now - first > sameSignalMs) process.exit(1);
+    resolve(0);
+  };
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
+  return promise;
+}
+
+/**
+ * Runs until `signalled` or `failed`, then stops in order and exits: 0 after a signal, 1 after a
+ * fault or when the stop takes too long.
  */
 export async function runUntilStopped(
   log: Logger,
   stop: () => Promise<void>,
   failed: Promise<unknown>,
+  signalled: Promise<0>,
 ): Promise<never> {
-  const { promise: signalled, resolve } = Promise.withResolvers<0>();
-  let signals = 0;
-  const onSignal = () => {
-    signals += 1;
-    if (signals > 1) process.exit(1);
-    resolve(0);
-  };
-  process.on("SIGINT", onSignal);
-  process.on("SIGTERM", onSignal);
-
   const exitCode = await Promise.race([
     signalled,
     failed.then(
