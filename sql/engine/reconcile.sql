@@ -22,6 +22,69 @@ begin
 end;
 $$;
 
+-- Brings up to date what is open already.
+-- Planned each time: few changes are looked up one by one, many are joined by hash. A nested loop over
+-- many takes hours where the statistics say that a table is empty, as autoanalyze finds it when it
+-- looks while the first pass, some hundred thousand rows, has not committed yet.
+create or replace function nexus_engine.apply_changes(
+  p_tipo text, p_changes nexus_engine.change[], p_as_of timestamptz,
+  out updated int, out archived int
+) language plpgsql set plan_cache_mode = force_custom_plan set enable_nestloop = on
+as $$
+begin
+  perform set_config('enable_nestloop', (cardinality(p_changes) <= 500)::text, true);
+  with change as (
+    select * from unnest(p_changes) c
+  ),
+  reopened as (
+    update nexus_engine.open_insight o
+    set insight_id = c.new_id, nivel_urgencia = c.nivel_urgencia, content_hash = c.content_hash, since = p_as_of
+    from change c
+    where c.new_id is not null
+      and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
+  ),
+  updated_insight as (
+    update public.insights i
+    set mensaje = c.mensaje, nivel_urgencia = c.nivel_urgencia, extra_data = c.extra_data
+    from change c
+    where c.new_id is null and c.mensaje is not null and c.shown
+      and i.id = c.shown_id and i.is_active
+    returning i.id
+  ),
+  -- Follows only what was written: dismissed in between, the row keeps the urgency of that moment.
+  followed as (
+    update nexus_engine.open_insight o
+    set nivel_urgencia = c.nivel_urgencia, content_hash = c.content_hash
+    from change c join updated_insight u on u.id = c.shown_id
+    where o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
+  ),
+  -- Dismissed or deleted by the owner and no worse: remember the content, say nothing.
+  silent as (
+    update nexus_engine.open_insight o
+    set content_hash = c.content_hash
+    from change c
+    where c.new_id is null and c.mensaje is not null and not c.shown
+      and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
+  ),
+  archived_insight as (
+    update public.insights i
+    set is_active = false,
+      extra_data = coalesce(i.extra_data, '{}') || jsonb_build_object('resuelto_at', nexus_engine.iso_utc(p_as_of))
+    from change c
+    where c.mensaje is null and i.id = c.shown_id and i.is_active
+    returning i.id
+  ),
+  closed as (
+    delete from nexus_engine.open_insight o
+    using change c
+    where c.mensaje is null
+      and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
+  )
+  select (select count(*) from updated_insight), (select count(*) from archived_insight)
+  into updated, archived;
+end;
+$$;
+
 -- Makes the insights of one type of kind `state` equal to these findings, which are all that there
 -- are for these stores. The difference is computed first and whole, so that a pass over unchanged
 -- stores writes nothing.
@@ -69,68 +132,27 @@ begin
   from unnest(changes) c
   left join public.insights i on i.id = c.shown_id;
 
-  with change as (
-    select * from unnest(changes)
-  ),
-  inserted_insight as (
+  with inserted_insight as (
     insert into public.insights (id, tienda_id, tipo, mensaje, nivel_urgencia, is_active, extra_data, created_at)
     select c.new_id, c.tienda_id, p_tipo, c.mensaje, c.nivel_urgencia, true, c.extra_data, p_as_of
-    from change c where c.new_id is not null
+    from unnest(changes) c where c.new_id is not null
+    returning 1
   ),
   opened as (
     insert into nexus_engine.open_insight (tienda_id, tipo, subject, insight_id, nivel_urgencia, content_hash, since)
     select c.tienda_id, p_tipo, c.subject, c.new_id, c.nivel_urgencia, c.content_hash, p_as_of
-    from change c where c.new_id is not null and not c.was_open
-  ),
-  reopened as (
-    update nexus_engine.open_insight o
-    set insight_id = c.new_id, nivel_urgencia = c.nivel_urgencia, content_hash = c.content_hash, since = p_as_of
-    from change c
-    where c.new_id is not null and c.was_open
-      and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
-  ),
-  updated_insight as (
-    update public.insights i
-    set mensaje = c.mensaje, nivel_urgencia = c.nivel_urgencia, extra_data = c.extra_data
-    from change c
-    where c.new_id is null and c.mensaje is not null and c.shown
-      and i.id = c.shown_id and i.is_active
-    returning i.id
-  ),
-  -- Follows only what was written: dismissed in between, the row keeps the urgency of that moment.
-  followed as (
-    update nexus_engine.open_insight o
-    set nivel_urgencia = c.nivel_urgencia, content_hash = c.content_hash
-    from change c join updated_insight u on u.id = c.shown_id
-    where o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
-  ),
-  -- Dismissed or deleted by the owner and no worse: remember the content, say nothing.
-  silent as (
-    update nexus_engine.open_insight o
-    set content_hash = c.content_hash
-    from change c
-    where c.new_id is null and c.mensaje is not null and not c.shown
-      and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
-  ),
-  archived_insight as (
-    update public.insights i
-    set is_active = false,
-      extra_data = coalesce(i.extra_data, '{}') || jsonb_build_object('resuelto_at', nexus_engine.iso_utc(p_as_of))
-    from change c
-    where c.mensaje is null and i.id = c.shown_id and i.is_active
-    returning i.id
-  ),
-  closed as (
-    delete from nexus_engine.open_insight o
-    using change c
-    where c.mensaje is null
-      and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
+    from unnest(changes) c where c.new_id is not null and not c.was_open
   )
-  select
-    (select count(*) from unnest(changes) where new_id is not null),
-    (select count(*) from updated_insight),
-    (select count(*) from archived_insight)
-  into inserted, updated, archived;
+  select count(*) from inserted_insight into inserted;
+
+  -- Apart, for the sake of the first pass over many stores: the statistics may then have been taken
+  -- while its rows were not yet visible, and a join would read all of them for each change.
+  if not exists (select from unnest(changes) c where c.was_open) then
+    return;
+  end if;
+
+  select a.updated, a.archived into updated, archived
+  from nexus_engine.apply_changes(p_tipo, array(select c from unnest(changes) c where c.was_open), p_as_of) a;
 end;
 $$;
 
@@ -198,14 +220,16 @@ as $$
 declare
   archived int;
 begin
+  -- Their ids as an array: a join could read the insights once for each of them (see apply_changes).
   update public.insights i set is_active = false
-  from unnest(p_tiendas, p_subjects) n (tienda_id, subject)
-  cross join lateral (
-    select o.insight_id from nexus_engine.open_insight o
-    where o.tienda_id = n.tienda_id and o.tipo = p_tipo and o.subject < n.subject and o.insight_id is not null
-    order by o.subject desc limit 1
-  ) before
-  where i.id = before.insight_id and i.is_active;
+  where i.is_active and i.id = any (array(
+    select before.insight_id
+    from unnest(p_tiendas, p_subjects) n (tienda_id, subject)
+    cross join lateral (
+      select o.insight_id from nexus_engine.open_insight o
+      where o.tienda_id = n.tienda_id and o.tipo = p_tipo and o.subject < n.subject and o.insight_id is not null
+      order by o.subject desc limit 1
+    ) before));
   get diagnostics archived = row_count;
   return archived;
 end;
