@@ -10,6 +10,8 @@ as $$
 declare
   total int := 0;
   deleted int;
+  rollup text;
+  gone uuid[];
 begin
   delete from public.insights where id in (
     select i.id from public.insights i
@@ -51,6 +53,44 @@ begin
   delete from nexus_engine.open_insight o where (o.tienda_id, o.tipo, o.subject) in (
     select c.tienda_id, c.tipo, c.subject from nexus_engine.open_insight c
     where not exists (select from public.tiendas t where t.id = c.tienda_id) limit p_limit);
+  get diagnostics deleted = row_count;
+  total := total + deleted;
+
+  delete from nexus_engine.stock_watch w where (w.tienda_id, w.producto_id) in (
+    select c.tienda_id, c.producto_id from nexus_engine.stock_watch c
+    where not exists (select from public.tiendas t where t.id = c.tienda_id) limit p_limit);
+  get diagnostics deleted = row_count;
+  total := total + deleted;
+
+  delete from nexus_engine.stock_out o where o.id in (
+    select c.id from nexus_engine.stock_out c
+    where c.back_at < p_as_of - interval '2 years'
+      or not exists (select from public.tiendas t where t.id = c.tienda_id) limit p_limit);
+  get diagnostics deleted = row_count;
+  total := total + deleted;
+
+  delete from nexus_engine.sale_mark m where not exists (select from public.tiendas t where t.id = m.tienda_id);
+  gone := array(
+    select r.tienda_id from nexus_engine.rollup_state r
+    where not exists (select from public.tiendas t where t.id = r.tienda_id) limit 100);
+  foreach rollup in array array['store_day', 'store_hour', 'method_day', 'product_day'] loop
+    execute format($sql$
+      delete from nexus_engine.%1$I where ctid = any (array(
+        select r.ctid from nexus_engine.%1$I r where r.tienda_id = any ($1) limit $2))
+    $sql$, rollup) using gone, p_limit;
+    get diagnostics deleted = row_count;
+    total := total + deleted;
+  end loop;
+  -- The state last: it is what the rest is found by.
+  delete from nexus_engine.rollup_state r
+  where r.tienda_id = any (gone)
+    and not exists (select from nexus_engine.rolled_day d where d.tienda_id = r.tienda_id);
+  get diagnostics deleted = row_count;
+  total := total + deleted;
+
+  delete from nexus_engine.product_settings s
+  where not exists (select from public.tiendas t where t.id = s.tienda_id)
+    or not exists (select from public.productos p where p.id = s.producto_id);
   get diagnostics deleted = row_count;
   total := total + deleted;
 

@@ -41,7 +41,12 @@ export async function prepareDatabase(
     await migrate(ownerUrl, log);
     await migrateGraphileWorker(ownerUrl, log);
     if (demo) await loadDemoData(client, log);
-    await ensurePosIndexes(client, log);
+    if (await isDetached(client)) {
+      log.warn("detached from the POS's tables: stock is checked by full passes");
+    } else {
+      await attach(client);
+      await ensurePosIndexes(client, log);
+    }
   } finally {
     await client.end();
   }
@@ -54,6 +59,19 @@ async function checkVersion(client: Client): Promise<void> {
   if (rows[0] && rows[0].number < 150_000) {
     throw new PosSchemaError(`Expected PostgreSQL 15 or newer, got ${rows[0].version}`);
   }
+}
+
+async function isDetached(client: Client): Promise<boolean> {
+  const { rowCount } = await client.query("select from nexus_engine.detached");
+  return Boolean(rowCount);
+}
+
+/** Puts our triggers on the POS's tables; gives up rather than make the shops wait for a lock. */
+async function attach(client: Client): Promise<void> {
+  await client.query("begin");
+  await client.query("set local lock_timeout = '5s'");
+  await client.query("select nexus_engine.attach()");
+  await client.query("commit");
 }
 
 /** Tries again and again: a session that waits inside a statement would block a concurrent index build. */

@@ -3,12 +3,13 @@ import { run } from "graphile-worker";
 import type { Pool } from "pg";
 import { graphileLogger, type Logger } from "../log.ts";
 import type { TaskSettings } from "./define-task.ts";
+import { startStockDrain } from "./stock-drain.ts";
 import { loadTasks } from "./tasks.ts";
 
 const crontabFile = join(import.meta.dirname, "../../crontab");
 
 export type WorkerOptions = {
-  /** Connections of the role nexus_worker; at least concurrency + 2. */
+  /** Connections of the role nexus_worker; at least concurrency + 3. */
   pool: Pool;
   concurrency: number;
   settings: TaskSettings;
@@ -22,7 +23,10 @@ export type RunningWorker = {
   stop(): Promise<void>;
 };
 
-/** Starts a worker: tasks of tasks/, schedules of crontab, and whatever was missed while down. */
+/**
+ * Starts a worker: tasks of tasks/, schedules of crontab, the drain of the stock outbox, and
+ * whatever was missed while down.
+ */
 export async function startWorker({
   pool,
   concurrency,
@@ -46,7 +50,14 @@ export async function startWorker({
     },
   });
   await catchUp(pool);
-  return { ended: runner.promise, stop: () => runner.stop() };
+  const stockDrain = startStockDrain(pool, log);
+  return {
+    ended: runner.promise,
+    stop: async () => {
+      await stockDrain.stop();
+      await runner.stop();
+    },
+  };
 }
 
 /** What is due is computed from state, so one pass over everything makes good any time down. */

@@ -157,13 +157,14 @@ export type Finding = {
   extra_data: Record<string, unknown>;
 };
 
-/** What an insight function says, as the worker's role. */
+/** What an insight function says, with stock_watch up to date as the reconciler keeps it. */
 export async function findings(
   pool: Pool,
   tipo: string,
   tiendas: string[],
   asOf: string | Date = new Date(),
 ): Promise<Finding[]> {
+  await pool.query("select nexus_engine.update_stock_watch($1, $2)", [tiendas, asOf]);
   const { rows } = await pool.query<Finding>(
     `select * from nexus_engine.insight_${tipo.toLowerCase()}($1, $2)`,
     [tiendas, asOf],

@@ -142,6 +142,10 @@ export async function loadOnlineRetail(pool: Pool, data: OnlineRetail): Promise<
       );
     }
     await client.query("commit");
+    // The load by-passed the triggers, as a restore does: this is what the nightly check does then.
+    await client.query(
+      "select nexus_engine.check_stock_watch(array(select id from public.tiendas), now())",
+    );
     await client.query("analyze public.productos, public.ventas, public.detalles_venta");
   } finally {
     client.release(true);

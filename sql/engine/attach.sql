@@ -1,0 +1,110 @@
+-- Our triggers on the POS's tables: putting them on, taking them off.
+
+-- Whether all of them are there and fire. Without them stock_watch and the rollups do not follow
+-- the shops, and nothing reads them.
+create or replace function nexus_engine.attached() returns boolean
+language sql stable parallel safe
+as $$
+  select count(*) = 10 from pg_catalog.pg_trigger t
+  where t.tgenabled = 'O' and (t.tgrelid, t.tgname) in (
+    ('public.productos'::regclass, 'nexus_stock_update'), ('public.productos'::regclass, 'nexus_stock_insert'),
+    ('public.ventas'::regclass, 'nexus_sale_insert'), ('public.ventas'::regclass, 'nexus_sale_update'),
+    ('public.ventas'::regclass, 'nexus_sale_delete'), ('public.ventas'::regclass, 'nexus_sale_truncate'),
+    ('public.detalles_venta'::regclass, 'nexus_line_insert'), ('public.detalles_venta'::regclass, 'nexus_line_update'),
+    ('public.detalles_venta'::regclass, 'nexus_line_delete'), ('public.detalles_venta'::regclass, 'nexus_line_truncate'))
+$$;
+
+-- Puts our triggers on the POS's tables, and brings stock_watch up to date with what happened
+-- without them; the rollups are made anew by the next roll_up, and not read until then. Does
+-- nothing where they are. Our indexes come back with the next start.
+-- Errors: 55P03 when the POS keeps its tables locked for long.
+create or replace function nexus_engine.attach() returns void
+language plpgsql set search_path = ''
+as $$
+begin
+  delete from nexus_engine.detached;
+  if not nexus_engine.attached() then
+    -- Before the tables: a roll-up that runs reads them.
+    perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
+    perform nexus_engine.lock_pos_tables('share row exclusive');
+    perform nexus_engine.fit_triggers();
+    perform nexus_engine.make_sale_triggers();
+    perform nexus_engine.forget_rollups();
+  elsif nexus_engine.wanted_ceiling() <= (select c.ceiling from nexus_engine.stock_ceiling c) then
+    return;
+  else
+    perform nexus_engine.fit_triggers();
+  end if;
+  perform nexus_engine.check_stock_watch(array(select t.id from public.tiendas t), now());
+end;
+$$;
+
+-- Removes every trigger and index of ours from the POS's tables, and remembers that an operator
+-- wants it so: a start does not put them back, only attach() does. Insights go on by full passes.
+-- Call it as an owner of the POS's tables.
+-- Errors: 55P03 when the POS keeps its tables locked for long.
+create or replace function nexus_engine.detach() returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  ours record;
+begin
+  perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
+  perform nexus_engine.lock_pos_tables('access exclusive');
+  for ours in
+    select t.tgname, t.tgrelid::regclass as relation from pg_catalog.pg_trigger t
+    join pg_catalog.pg_class c on c.oid = t.tgrelid
+    where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\_%' and not t.tgisinternal
+  loop
+    execute format('drop trigger %I on %s', ours.tgname, ours.relation);
+  end loop;
+  for ours in
+    select i.indexrelid::regclass as index from pg_catalog.pg_index i
+    join pg_catalog.pg_class c on c.oid = i.indexrelid
+    where c.relnamespace = 'public'::regnamespace and c.relname like 'nexus\_%'
+  loop
+    execute format('drop index %s', ours.index);
+  end loop;
+  perform nexus_engine.forget_rollups();
+  insert into nexus_engine.detached (since) values (now()) on conflict do nothing;
+end;
+$$;
+
+-- Locks the three tables that have triggers of ours, all or none, waiting less than deadlock_timeout
+-- at a time (by default a second), so that a sale that holds one and wants another waits a moment
+-- and is never the one that Postgres ends. The order is that of a checkout, which reads products,
+-- inserts a ticket and its lines, then updates products: whoever is past the first table gets through.
+create or replace function nexus_engine.lock_pos_tables(p_mode text) returns void
+language plpgsql
+as $$
+declare
+  usual text := current_setting('lock_timeout');
+  tries int := 0;
+begin
+  loop
+    begin
+      perform set_config('lock_timeout', '400ms', true);
+      execute format('lock table %s in %s mode',
+        case p_mode when 'access exclusive' then 'public.productos, public.ventas, public.detalles_venta'
+          else 'public.ventas, public.detalles_venta, public.productos' end, p_mode);
+      perform set_config('lock_timeout', usual, true);
+      return;
+    exception when lock_not_available then
+      tries := tries + 1;
+      if tries = 40 then
+        raise;
+      end if;
+    end;
+    perform pg_sleep(0.05 + random() * 0.1);
+  end loop;
+end;
+$$;
+
+-- From now on no rollup is read, until it is made anew. Call it under rollups_lock, for which roll-ups
+-- that began with other triggers were waited for.
+create or replace function nexus_engine.forget_rollups() returns void
+language sql
+as $$
+  delete from nexus_engine.rollup_state;
+  delete from nexus_engine.sale_mark;
+$$;

@@ -1,0 +1,319 @@
+-- Stock as the engine sees it: bands, the trigger that notices a product crossing from one into
+-- another, and the list of products that are low or out.
+
+-- The band of a stock: 0 enough, 1 MEDIA, 2 ALTA, 3 CRITICA, 4 out; 0 for what is no number.
+create or replace function nexus_engine.stock_band(
+  stock double precision, low_level double precision, critical_level double precision
+) returns int language sql immutable parallel safe
+as $$
+  select case
+    when stock <= 0 then case when stock > -1e9 then 4 else 0 end
+    when stock > low_level or stock is null then 0
+    when stock <= critical_level then 3
+    when stock <= low_level / 2 then 2
+    when stock <= low_level then 1
+    else 0
+  end
+$$;
+
+-- After an insert, or an update of stock_actual or is_active: when the product is in another band
+-- than before, one row into the outbox. Takes no lock that another sale waits for, and cannot fail
+-- the sale: what goes wrong with the insert is a warning. The bell is rung only where the outbox
+-- was empty, because a NOTIFY makes commits take turns.
+create or replace function nexus_engine.on_stock_change() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  low double precision;
+  critical double precision;
+  band_before int := 0;
+  band_after int;
+begin
+  select coalesce(ps.min_stock::double precision, s.low_level), s.critical_level into low, critical
+  from nexus_engine.store s
+  left join nexus_engine.product_settings ps on ps.producto_id = new.id
+  where s.tienda_id = new.tienda_id;
+
+  band_after := case when new.is_active then nexus_engine.stock_band(new.stock_actual, low, critical) else 0 end;
+  if tg_op = 'UPDATE' and old.is_active then
+    band_before := nexus_engine.stock_band(old.stock_actual, low, critical);
+  end if;
+  if band_after = band_before then
+    return null;
+  end if;
+
+  begin
+    if not exists (select from nexus_engine.stock_event) then
+      perform pg_notify('nexus_stock', '');
+    end if;
+    insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
+    values (new.tienda_id, new.id, band_after = 4);
+  exception when others then
+    raise warning 'nexus: a stock crossing was not noted: %', sqlerrm;
+  end;
+  return null;
+end;
+$$;
+
+-- The highest threshold in use. Above it no product of any store is low.
+create or replace function nexus_engine.wanted_ceiling() returns double precision
+language sql stable
+as $$
+  select greatest(
+    (select max(s.low_level) from nexus_engine.store s),
+    (select max(ps.min_stock)::double precision from nexus_engine.product_settings ps),
+    10)
+$$;
+
+-- Makes the triggers with the highest threshold in use as a literal in their condition: a sale of a
+-- product that has plenty then costs a comparison, not the call of a function with its look-ups.
+create or replace function nexus_engine.fit_triggers() returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  wanted double precision := nexus_engine.wanted_ceiling();
+begin
+  insert into nexus_engine.stock_ceiling (ceiling) values (wanted)
+  on conflict (only_one) do update set ceiling = excluded.ceiling;
+  execute format($sql$
+    create or replace trigger nexus_stock_update
+      after update of stock_actual, is_active on public.productos
+      for each row when (
+        (old.stock_actual is distinct from new.stock_actual or old.is_active is distinct from new.is_active)
+        and (old.stock_actual <= %1$L or new.stock_actual <= %1$L))
+      execute function nexus_engine.on_stock_change()
+  $sql$, wanted);
+  execute format($sql$
+    create or replace trigger nexus_stock_insert
+      after insert on public.productos
+      for each row when (new.stock_actual <= %L)
+      execute function nexus_engine.on_stock_change()
+  $sql$, wanted);
+end;
+$$;
+
+-- Makes stock_watch and stock_out of these stores equal to what productos says at p_as_of; returns
+-- how many products differed. Called nightly, after a change of thresholds, and before each pass
+-- while detached.
+create or replace function nexus_engine.check_stock_watch(p_tiendas uuid[], p_as_of timestamptz)
+returns int language plpgsql
+as $$
+declare
+  repaired int;
+begin
+  with level as materialized (
+    select l.tienda_id, l.producto_id, nexus_engine.stock_band(l.stock_actual, l.low_level, l.critical_level) = 4 as is_out
+    from nexus_engine.product_level l
+    where l.tienda_id = any (p_tiendas)
+      and nexus_engine.stock_band(l.stock_actual, l.low_level, l.critical_level) > 0
+  ),
+  difference as materialized (
+    select coalesce(l.tienda_id, w.tienda_id) as tienda_id, coalesce(l.producto_id, w.producto_id) as producto_id, l.is_out
+    from level l
+    full join (select * from nexus_engine.stock_watch where tienda_id = any (p_tiendas)) w
+      on w.tienda_id = l.tienda_id and w.producto_id = l.producto_id
+    where l.is_out is distinct from w.is_out
+  ),
+  watched as (
+    insert into nexus_engine.stock_watch as w (tienda_id, producto_id, is_out)
+    select tienda_id, producto_id, is_out from difference where is_out is not null
+    on conflict (tienda_id, producto_id) do update set is_out = excluded.is_out
+  ),
+  forgotten as (
+    delete from nexus_engine.stock_watch w using difference d
+    where d.is_out is null and w.tienda_id = d.tienda_id and w.producto_id = d.producto_id
+  )
+  select count(*) into repaired from difference;
+
+  if repaired > 0 then
+    insert into nexus_engine.stock_out (tienda_id, producto_id, out_since)
+    select w.tienda_id, w.producto_id, p_as_of from nexus_engine.stock_watch w
+    where w.tienda_id = any (p_tiendas) and w.is_out
+    on conflict (producto_id) where back_at is null do nothing;
+    update nexus_engine.stock_out o set back_at = greatest(p_as_of, o.out_since)
+    where o.tienda_id = any (p_tiendas) and o.back_at is null
+      and not exists (select from nexus_engine.stock_watch w
+                      where w.tienda_id = o.tienda_id and w.producto_id = o.producto_id and w.is_out);
+  end if;
+  return repaired;
+end;
+$$;
+
+-- Takes the events of these stores out of the outbox and brings stock_watch and stock_out up to
+-- date. Under the stores' locks: of one product the events come in their order.
+create or replace function nexus_engine.absorb_stock_events(p_tiendas uuid[])
+returns void language plpgsql
+as $$
+declare
+  events nexus_engine.stock_event[];
+  products uuid[];
+begin
+  if not exists (select from nexus_engine.stock_event e where e.tienda_id = any (p_tiendas)) then
+    return;
+  end if;
+  with taken as (
+    delete from nexus_engine.stock_event e where e.tienda_id = any (p_tiendas) returning e.*
+  )
+  select array_agg(t::nexus_engine.stock_event order by t.id), array_agg(distinct t.producto_id)
+  into events, products from taken t;
+
+  -- What was out until the first event that brought it back.
+  update nexus_engine.stock_out o set back_at = greatest(t.at, o.out_since)
+  from (
+    select distinct on (e.producto_id) e.producto_id, e.at from unnest(events) e
+    where not e.is_out order by e.producto_id, e.id
+  ) t
+  where o.producto_id = t.producto_id and o.back_at is null;
+
+  -- What went out, to stay or to come back by a later event.
+  with turn as (
+    select e.*,
+      lag(e.is_out, 1, false) over history as was_out,
+      min(e.at) filter (where not e.is_out) over (
+        history rows between 1 following and unbounded following) as back_at
+    from unnest(events) e
+    window history as (partition by e.producto_id order by e.id)
+  )
+  insert into nexus_engine.stock_out (tienda_id, producto_id, out_since, back_at)
+  select t.tienda_id, t.producto_id, t.at,
+    case when t.back_at is not null then greatest(t.back_at, t.at) end
+  from turn t
+  where t.is_out and not t.was_out
+  on conflict (producto_id) where back_at is null do nothing;
+
+  -- Nothing here is a join that turns quadratic when its plan was made while the tables were small:
+  -- an import of 10,000 products then took 14 s.
+  with low as materialized (
+    select l.tienda_id, l.producto_id, b.band = 4 as is_out
+    from nexus_engine.product_level l
+    cross join lateral (select nexus_engine.stock_band(l.stock_actual, l.low_level, l.critical_level) as band) b
+    where l.producto_id in (select unnest(products)) and b.band > 0
+  ),
+  watched as (
+    insert into nexus_engine.stock_watch as w (tienda_id, producto_id, is_out)
+    select tienda_id, producto_id, is_out from low
+    on conflict (tienda_id, producto_id) do update set is_out = excluded.is_out
+      where w.is_out is distinct from excluded.is_out
+  )
+  delete from nexus_engine.stock_watch w
+  where w.tienda_id = any (p_tiendas) and w.producto_id = any (products)
+    and (w.tienda_id, w.producto_id) not in (select tienda_id, producto_id from low);
+end;
+$$;
+
+-- Brings stock_watch up to date for these stores, whose locks the caller holds: by the outbox where
+-- the triggers see every crossing, else by looking at every product.
+create or replace function nexus_engine.update_stock_watch(p_tiendas uuid[], p_as_of timestamptz)
+returns void language plpgsql
+as $$
+declare
+  seen_up_to double precision := (select c.ceiling from nexus_engine.stock_ceiling c);
+begin
+  if nexus_engine.attached()
+    and not exists (select from nexus_engine.store s where s.tienda_id = any (p_tiendas) and s.low_level > seen_up_to)
+    and not exists (select from nexus_engine.product_settings ps where ps.tienda_id = any (p_tiendas) and ps.min_stock > seen_up_to)
+  then
+    perform nexus_engine.absorb_stock_events(p_tiendas);
+  else
+    delete from nexus_engine.stock_event e where e.tienda_id = any (p_tiendas);
+    perform nexus_engine.check_stock_watch(p_tiendas, p_as_of);
+  end if;
+end;
+$$;
+
+-- Reconciles the stock insights of the stores that have events in the outbox, the oldest first.
+-- Returns how many stores there were; zero when the outbox is empty.
+create or replace function nexus_engine.drain_stock_events(p_limit int, p_as_of timestamptz)
+returns int language plpgsql
+as $$
+declare
+  tiendas uuid[];
+begin
+  select array_agg(distinct e.tienda_id) into tiendas
+  from (select tienda_id from nexus_engine.stock_event order by id limit p_limit) e;
+  if tiendas is null then
+    return 0;
+  end if;
+  perform nexus_engine.reconcile(array['PRODUCTO_SIN_STOCK', 'STOCK_BAJO'], tiendas, p_as_of);
+  -- Events of stores that are not active, which the reconciler passes over.
+  delete from nexus_engine.stock_event e
+  where e.tienda_id = any (tiendas)
+    and not exists (select from public.tiendas t where t.id = e.tienda_id and t.is_active);
+  return cardinality(tiendas);
+end;
+$$;
+
+-- A threshold above the ceiling wants other triggers. That takes a lock on productos, so a job does
+-- it, not the transaction that changes the threshold; until then update_stock_watch looks at every
+-- product of such stores.
+create or replace function nexus_engine.ask_for_triggers(threshold double precision) returns void
+language plpgsql
+as $$
+begin
+  if threshold > (select c.ceiling from nexus_engine.stock_ceiling c) and nexus_engine.attached() then
+    perform graphile_worker.add_job('check_stock', job_key => 'check_stock:ceiling', max_attempts => 10);
+  end if;
+end;
+$$;
+
+-- Other thresholds, other bands: the store's list is made anew, and its alerts with the next pass.
+create or replace function nexus_engine.on_settings_change() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform nexus_engine.check_stock_watch(array[new.tienda_id], now());
+  perform nexus_engine.ask_for_triggers(new.low_stock_threshold::double precision);
+  return null;
+end;
+$$;
+create or replace trigger check_stock_watch
+after insert or update of low_stock_threshold, critical_threshold on nexus_engine.store_settings
+for each row execute function nexus_engine.on_settings_change();
+
+-- A product's own threshold changed: the product goes through the outbox.
+-- Errors: NX001 when the product is not one of the store.
+create or replace function nexus_engine.on_product_settings_change() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  changed nexus_engine.product_settings := coalesce(new, old);
+  stock double precision;
+begin
+  select p.stock_actual into stock from public.productos p
+  where p.id = changed.producto_id and p.tienda_id = changed.tienda_id;
+  if found then
+    perform nexus_engine.ask_for_triggers(new.min_stock::double precision);
+    perform pg_notify('nexus_stock', '');
+    insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
+    values (changed.tienda_id, changed.producto_id, stock <= 0 and stock > -1e9);
+  elsif tg_op <> 'DELETE' then
+    raise exception 'producto_id: expected a product of the store %, got %', changed.tienda_id, changed.producto_id
+      using errcode = 'NX001', column = 'producto_id';
+  end if;
+  return null;
+end;
+$$;
+create or replace trigger note_threshold
+after insert or update or delete on nexus_engine.product_settings
+for each row execute function nexus_engine.on_product_settings_change();
+
+-- check_stock_watch for the next p_limit stores after p_after, by id, under the reconciler's locks.
+-- Returns the last of them, null when there are no more, how many, and how many products differed.
+create or replace function nexus_engine.check_stock_batch(
+  p_after uuid, p_limit int, p_as_of timestamptz,
+  out last_store uuid, out stores int, out repaired int
+) language plpgsql
+as $$
+declare
+  tiendas uuid[] := array(
+    select t.id from public.tiendas t where p_after is null or t.id > p_after order by t.id limit p_limit);
+begin
+  stores := cardinality(tiendas);
+  last_store := tiendas[stores];
+  perform pg_advisory_xact_lock(k.key)
+  from (select hashtextextended(t::text, 0) as key from unnest(tiendas) t order by 1) k;
+  -- What is known to the outbox is no difference.
+  perform nexus_engine.absorb_stock_events(tiendas);
+  repaired := nexus_engine.check_stock_watch(tiendas, p_as_of);
+end;
+$$;

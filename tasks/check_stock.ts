@@ -1,0 +1,41 @@
+import { z } from "zod";
+import { defineTask } from "../src/worker/define-task.ts";
+
+/**
+ * Nightly: compares stock_watch with productos, store by batch of stores, and repairs differences,
+ * which triggers that were off or by-passed leave behind. The hourly refresh then tells of them.
+ * Also makes the triggers anew when the highest threshold in use is another.
+ */
+export default defineTask({
+  payload: z.strictObject({ _cron: z.unknown().optional() }),
+  run: async ({ transaction, settings, log, signal }) => {
+    await transaction(async (client) => {
+      await client.query("set local lock_timeout = '2s'");
+      await client.query(
+        `select nexus_engine.fit_triggers()
+         where nexus_engine.attached() and nexus_engine.wanted_ceiling() <> (select ceiling from nexus_engine.stock_ceiling)`,
+      );
+    });
+    let after: string | null = null;
+    let stores = 0;
+    let repaired = 0;
+    for (;;) {
+      signal.throwIfAborted();
+      const batch: Batch | undefined = await transaction(async (client) => {
+        const { rows } = await client.query<Batch>(
+          "select * from nexus_engine.check_stock_batch($1, $2, $3)",
+          [after, settings.storesPerJob, new Date()],
+        );
+        return rows[0];
+      });
+      if (!batch?.last_store) break;
+      after = batch.last_store;
+      stores += batch.stores;
+      repaired += batch.repaired;
+    }
+    if (repaired > 0) log.warn({ repaired }, "products were low or out without our knowing");
+    return { stores, repaired };
+  },
+});
+
+type Batch = { last_store: string | null; stores: number; repaired: number };

@@ -1,0 +1,266 @@
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createLog } from "../../src/log.ts";
+import { startStockDrain } from "../../src/worker/stock-drain.ts";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { addProduct, addStore, reconcile, setSettings, setStock } from "../support/fixtures.ts";
+import { runJobs } from "../support/jobs.ts";
+
+describe("a stock crossing", () => {
+  let db: TestDatabase;
+  before(async () => {
+    db = await createTestDatabase();
+  });
+  after(() => db.drop());
+
+  const events = async (store: string) => {
+    const { rows } = await db.pool.query<{ is_out: boolean }>(
+      "select is_out from nexus_engine.stock_event where tienda_id = $1 order by id",
+      [store],
+    );
+    return rows.map(({ is_out }) => is_out);
+  };
+  const drain = async () => {
+    const worker = db.poolAs("nexus_worker");
+    while (
+      (await worker.query("select nexus_engine.drain_stock_events(1000, now()) as stores")).rows[0]
+        .stores
+    );
+  };
+  const active = async (store: string) => {
+    const { rows } = await db.pool.query<{ tipo: string; stock: string }>(
+      "select tipo, extra_data ->> 'stock_actual' as stock from public.insights where tienda_id = $1 and is_active order by 1, 2",
+      [store],
+    );
+    return rows.map(({ tipo, stock }) => `${tipo} ${stock}`);
+  };
+
+  it("is noted when the product enters another band, and only then", async () => {
+    const store = await addStore(db.pool);
+    const product = await addProduct(db.pool, store, { stock: 50 });
+    for (const [stock, noted] of [
+      [30, []], // enough
+      [10, [false]], // MEDIA
+      [9, []],
+      [5, [false]], // ALTA
+      [4, []],
+      [3, [false]], // CRITICA
+      [1, []],
+      [0, [true]], // out
+      [-2, []],
+      [11, [false]], // enough again
+      ["NaN", []],
+    ] as const) {
+      await setStock(db.pool, product, stock);
+      assert.deepEqual(await events(store), noted, `stock ${stock}`);
+      await db.pool.query("delete from nexus_engine.stock_event");
+    }
+    const { rowCount } = await db.pool.query("select from nexus_engine.stock_event");
+    assert.equal(rowCount, 0);
+  });
+
+  it("of a new, a deactivated and an activated product is noted as well", async () => {
+    const store = await addStore(db.pool);
+    await addProduct(db.pool, store, { stock: 50 });
+    const low = await addProduct(db.pool, store, { stock: 2 });
+    await addProduct(db.pool, store, { stock: 0, isActive: false });
+    assert.deepEqual(await events(store), [false]);
+    await drain();
+    assert.deepEqual(await active(store), ["STOCK_BAJO 2"]);
+    await db.pool.query("update public.productos set is_active = false where id = $1", [low]);
+    await drain();
+    assert.deepEqual(await active(store), []);
+    await db.pool.query("update public.productos set is_active = true where tienda_id = $1", [
+      store,
+    ]);
+    await drain();
+    assert.deepEqual(await active(store), ["PRODUCTO_SIN_STOCK 0", "STOCK_BAJO 2"]);
+  });
+
+  it("leaves nothing behind when the sale is rolled back", async () => {
+    const store = await addStore(db.pool);
+    const product = await addProduct(db.pool, store, { stock: 50 });
+    const client = await db.pool.connect();
+    await client.query("begin");
+    await client.query("update public.productos set stock_actual = 0 where id = $1", [product]);
+    await client.query("rollback");
+    client.release();
+    assert.deepEqual(await events(store), []);
+  });
+
+  it("never fails the sale, whatever is wrong with us", async () => {
+    const store = await addStore(db.pool);
+    const product = await addProduct(db.pool, store, { stock: 50 });
+    await db.pool.query("alter table nexus_engine.stock_event rename to hidden");
+    await setStock(db.pool, product, 0);
+    await db.pool.query("alter table nexus_engine.hidden rename to stock_event");
+    const { rows } = await db.pool.query(
+      "select stock_actual from public.productos where id = $1",
+      [product],
+    );
+    assert.equal(rows[0].stock_actual, 0);
+    // The nightly check finds what was not noted.
+    assert.deepEqual(await active(store), []);
+    await db.pool.query("select graphile_worker.add_job('check_stock')");
+    await runJobs(db.poolAs("nexus_worker"));
+    await reconcile(db.pool, [store], new Date());
+    assert.deepEqual(await active(store), ["PRODUCTO_SIN_STOCK 0"]);
+  });
+
+  it("does not wait for another sale, nor for a drain", async () => {
+    const store = await addStore(db.pool);
+    const [one, two] = [await addProduct(db.pool, store), await addProduct(db.pool, store)];
+    const [first, second] = [await db.pool.connect(), await db.pool.connect()];
+    await first.query("begin");
+    await first.query("update public.productos set stock_actual = 1 where id = $1", [one]);
+    await second.query("begin");
+    await second.query("set local lock_timeout = '2s'");
+    await second.query("update public.productos set stock_actual = 1 where id = $1", [two]);
+    await second.query("commit");
+    await drain();
+    assert.deepEqual(await active(store), ["STOCK_BAJO 1"]);
+    await first.query("commit");
+    await drain();
+    assert.deepEqual(await active(store), ["STOCK_BAJO 1", "STOCK_BAJO 1"]);
+    first.release();
+    second.release();
+  });
+
+  it("follows the product's own threshold, and the store's when that changes", async () => {
+    const store = await addStore(db.pool);
+    const product = await addProduct(db.pool, store, { stock: 50 });
+    await db.pool.query(
+      "insert into nexus_engine.product_settings (tienda_id, producto_id, min_stock) values ($1, $2, 60)",
+      [store, product],
+    );
+    await drain();
+    assert.deepEqual(await active(store), ["STOCK_BAJO 50"]);
+    await db.pool.query("delete from nexus_engine.product_settings");
+    await drain();
+    assert.deepEqual(await active(store), []);
+    await setSettings(db.pool, store, { low_stock_threshold: 50 });
+    await reconcile(db.pool, [store], new Date());
+    assert.deepEqual(await active(store), ["STOCK_BAJO 50"]);
+    await assert.rejects(
+      db.pool.query(
+        "insert into nexus_engine.product_settings (tienda_id, producto_id, min_stock) values (gen_random_uuid(), $1, 60)",
+        [product],
+      ),
+      { code: "NX001", column: "producto_id" },
+    );
+  });
+
+  it("is noted up to the highest threshold in use, once the triggers know of it", async () => {
+    const store = await addStore(db.pool, { settings: { low_stock_threshold: 500 } });
+    const product = await addProduct(db.pool, store, { stock: 900 });
+    await runJobs(db.poolAs("nexus_worker"));
+    await setStock(db.pool, product, 400);
+    assert.deepEqual(await events(store), [false]);
+    await drain();
+    assert.deepEqual(await active(store), ["STOCK_BAJO 400"]);
+  });
+
+  it("is recorded when it means running out and coming back", async () => {
+    const store = await addStore(db.pool);
+    const product = await addProduct(db.pool, store, { stock: 50 });
+    const outs = async () => {
+      const { rows } = await db.pool.query(
+        "select back_at is not null as back, back_at - out_since < interval '1 minute' as short from nexus_engine.stock_out where producto_id = $1 order by id",
+        [product],
+      );
+      return rows.map(({ back }) => back);
+    };
+    // Between two drains: out, back, out, back, out.
+    for (const stock of [0, 20, 0, 4, -1]) await setStock(db.pool, product, stock);
+    await drain();
+    assert.deepEqual(await outs(), [true, true, false]);
+    for (const stock of [30, 0, 30]) await setStock(db.pool, product, stock);
+    await drain();
+    assert.deepEqual(await outs(), [true, true, true, true]);
+    const { rows } = await db.pool.query(
+      "select bool_and(out_since <= back_at) as ordered, bool_and(back_at <= next) as apart from (select *, lead(out_since) over (order by id) as next from nexus_engine.stock_out where producto_id = $1) o",
+      [product],
+    );
+    assert.deepEqual(rows, [{ ordered: true, apart: true }]);
+  });
+
+  it("is told within moments by a running worker, also after its connection was lost", async () => {
+    const store = await addStore(db.pool);
+    const product = await addProduct(db.pool, store, { stock: 50 });
+    const pool = db.poolAs("nexus_worker", 2);
+    pool.on("error", () => {});
+    const running = startStockDrain(pool, createLog("silent"));
+    const told = async (expected: string[]) => {
+      for (let tries = 0; tries < 1000; tries += 1) {
+        if (JSON.stringify(await active(store)) === JSON.stringify(expected)) return;
+        await sleep(10);
+      }
+      assert.deepEqual(await active(store), expected);
+    };
+    await setStock(db.pool, product, 3);
+    await told(["STOCK_BAJO 3"]);
+    await db.pool.query(
+      "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'test-nexus_worker'",
+    );
+    await setStock(db.pool, product, 0);
+    await told(["PRODUCTO_SIN_STOCK 0"]);
+    await running.stop();
+  });
+});
+
+describe("detach and attach", () => {
+  let db: TestDatabase;
+  before(async () => {
+    db = await createTestDatabase();
+  });
+  after(() => db.drop());
+
+  const ours = async () => {
+    const { rows } = await db.pool.query(
+      `select tgname as name from pg_trigger t join pg_class c on c.oid = t.tgrelid
+       where c.relnamespace = 'public'::regnamespace and not tgisinternal
+       union all select indexname from pg_indexes where schemaname = 'public' and indexname like 'nexus%' order by 1`,
+    );
+    return rows.map(({ name }) => name);
+  };
+
+  const triggers = [
+    "nexus_line_delete",
+    "nexus_line_insert",
+    "nexus_line_truncate",
+    "nexus_line_update",
+    "nexus_sale_delete",
+    "nexus_sale_insert",
+    "nexus_sale_truncate",
+    "nexus_sale_update",
+    "nexus_stock_insert",
+    "nexus_stock_update",
+  ];
+
+  it("take every trigger and index of ours off, and put the triggers back, twice the same as once", async () => {
+    assert.deepEqual(await ours(), [...triggers, "nexus_ventas_tienda_fecha"]);
+    const store = await addStore(db.pool);
+    const product = await addProduct(db.pool, store, { stock: 50 });
+    for (let i = 0; i < 2; i += 1) {
+      await db.pool.query("select nexus_engine.detach()");
+      assert.deepEqual(await ours(), []);
+    }
+    await setStock(db.pool, product, 2);
+    await reconcile(db.pool, [store], new Date(), ["STOCK_BAJO"]);
+    const count = async () =>
+      (
+        await db.pool.query("select from public.insights where tienda_id = $1 and is_active", [
+          store,
+        ])
+      ).rowCount;
+    assert.equal(await count(), 1, "a full pass finds what happens while detached");
+    await setStock(db.pool, product, 60);
+    for (let i = 0; i < 2; i += 1) {
+      await db.pool.query("select nexus_engine.attach()");
+      assert.deepEqual(await ours(), triggers);
+    }
+    await reconcile(db.pool, [store], new Date(), ["STOCK_BAJO"]);
+    assert.equal(await count(), 0);
+  });
+});
