@@ -41,28 +41,24 @@ begin
 end;
 $$;
 
--- The tickets of a store that count as sales, from p_from to before p_until. total is null where
--- the ticket cannot be trusted (see nexus_engine.sale); one that is dated in the future lies at
--- the instant at which it was written, unless its own date is in the span.
-create or replace function nexus_engine.tickets(p_tienda_id uuid, p_from timestamptz, p_until timestamptz)
-returns table (id uuid, at timestamptz, metodo_pago text, total numeric)
+-- The tickets of a store that count as sales but are dated after a report's end, by more than a day
+-- after they were written: a report leaves them out, and counts them at the instant of writing.
+create or replace function nexus_engine.tickets_ahead(p_tienda_id uuid, p_from timestamptz, p_until timestamptz)
+returns table (at timestamptz)
 language sql stable parallel safe
 as $$
-  select v.id, v.fecha, v.metodo_pago::text, v.total
+  select v.created_at
   from nexus_engine.sale v
-  where v.tienda_id = p_tienda_id and v.fecha >= p_from and v.fecha < p_until
-  union all
-  select v.id, v.created_at, v.metodo_pago::text, null
-  from nexus_engine.sale v
-  where v.tienda_id = p_tienda_id and v.fecha >= p_until and v.fecha > v.created_at + interval '1 day'
+  where v.tienda_id = p_tienda_id and v.fecha >= p_until and v.fecha > v.created_at + interval '24 hours'
     and v.created_at >= p_from and v.created_at < p_until
 $$;
 
--- What each product of a store brought, from p_from to before p_until. Lines of tickets that cannot
--- be trusted, lines without a usable quantity or amount, and products of other stores are left out.
---   units: units, or kilos of weighed products. revenue: pesos and cents.
+-- What each product of a store brought on the business days from p_desde to p_hasta, before p_until.
+-- Lines of tickets that cannot be trusted, lines without a usable quantity or amount, and products
+-- of other stores are left out.
 --   cost: units at the product's present cost, pesos and cents; null if that is no usable amount.
-create or replace function nexus_engine.product_sales(p_tienda_id uuid, p_from timestamptz, p_until timestamptz)
+drop function if exists nexus_engine.product_sales(uuid, timestamptz, timestamptz);
+create or replace function nexus_engine.product_sales(p_tienda_id uuid, p_desde date, p_hasta date, p_until timestamptz)
 returns table (
   producto_id uuid, nombre text, sku text, units numeric, revenue numeric, cost numeric, tickets bigint
 ) language sql stable parallel safe
@@ -71,15 +67,9 @@ as $$
     case when nexus_engine.money(p.precio_costo) is not null
       then round(s.units * p.precio_costo::numeric, 2) end,
     s.tickets
-  from (
-    select d.producto_id, sum(l.units) as units, sum(l.revenue) as revenue, count(distinct t.id) as tickets
-    from nexus_engine.tickets(p_tienda_id, p_from, p_until) t
-    join public.detalles_venta d on d.venta_id = t.id
-    cross join lateral (
-      select nexus_engine.quantity(d.cantidad) as units, nexus_engine.money(d.subtotal) as revenue
-    ) l
-    where t.total is not null and l.units is not null and l.revenue is not null
-    group by d.producto_id
-  ) s
+  from nexus_engine.sold_by_product(p_tienda_id, p_desde, p_hasta, p_until) s
   join public.productos p on p.id = s.producto_id and p.tienda_id = p_tienda_id
 $$;
+
+-- Until this release reports read tickets only.
+drop function if exists nexus_engine.tickets(uuid, timestamptz, timestamptz);

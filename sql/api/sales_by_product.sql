@@ -46,7 +46,7 @@ create function nexus_engine.top_productos(
 as $$
   select s.producto_id, s.nombre, s.sku, s.units::double precision, s.revenue::double precision, s.tickets::int
   from nexus_engine.report_days(p_tienda_id, p_desde, p_hasta, p_as_of) r
-  cross join lateral nexus_engine.product_sales(p_tienda_id, r.starts_at, r.ends_at) s
+  cross join lateral nexus_engine.product_sales(p_tienda_id, r.desde, r.hasta, r.ends_at) s
   order by case p_order when 'REVENUE' then s.revenue else s.units end desc, s.nombre, s.producto_id
 $$;
 
@@ -59,7 +59,7 @@ as $$
   select s.producto_id, s.nombre, s.sku, s.units::double precision, s.revenue::double precision,
     s.cost::double precision, (s.revenue - s.cost)::double precision, m.margin::double precision
   from nexus_engine.report_days(p_tienda_id, p_desde, p_hasta, p_as_of) r
-  cross join lateral nexus_engine.product_sales(p_tienda_id, r.starts_at, r.ends_at) s
+  cross join lateral nexus_engine.product_sales(p_tienda_id, r.desde, r.hasta, r.ends_at) s
   cross join lateral (
     select case when s.revenue > 0 then round((s.revenue - s.cost) * 100 / s.revenue, 1) end as margin
   ) m

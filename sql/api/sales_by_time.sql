@@ -29,16 +29,16 @@ returns nexus_api.sales_day[] language sql stable
 as $$
   select array_agg(row(
       d.day, coalesce(s.total, 0), coalesce(s.tickets, 0),
-      round(s.total / nullif(s.tickets, 0), 2), coalesce(s.unusable, 0)
+      round(s.total / nullif(s.tickets, 0), 2), coalesce(s.unusable, 0) + coalesce(a.unusable, 0)
     )::nexus_api.sales_day order by d.day)
   from nexus_engine.report_days(p_tienda_id, p_desde, p_hasta, p_as_of) r
   cross join lateral unnest(r.days) with ordinality d (day, n)
+  left join lateral nexus_engine.sold_by_day(p_tienda_id, r.desde, r.hasta, r.ends_at) s on s.day = d.day
   left join lateral (
-    select width_bucket(t.at, r.starts) as n, sum(t.total) as total, count(t.total) as tickets,
-      count(*) - count(t.total) as unusable
-    from nexus_engine.tickets(p_tienda_id, r.starts_at, r.ends_at) t
+    select width_bucket(t.at, r.starts) as n, count(*) as unusable
+    from nexus_engine.tickets_ahead(p_tienda_id, r.starts_at, r.ends_at) t
     group by 1
-  ) s on s.n = d.n
+  ) a on a.n = d.n
 $$;
 
 -- The 24 hours of the store's clock, over the business days from p_desde to p_hasta.
@@ -51,11 +51,8 @@ as $$
     )::nexus_api.sales_hour order by h.hour)
   from generate_series(0, 23) h (hour)
   left join (
-    select extract(hour from t.at at time zone r.time_zone)::int as hour,
-      sum(t.total) as total, count(t.total) as tickets
-    from nexus_engine.report_days(p_tienda_id, p_desde, p_hasta, p_as_of) r
-    cross join lateral nexus_engine.tickets(p_tienda_id, r.starts_at, r.ends_at) t
-    group by 1
+    select t.* from nexus_engine.report_days(p_tienda_id, p_desde, p_hasta, p_as_of) r
+    cross join lateral nexus_engine.sold_by_hour(p_tienda_id, r.desde, r.hasta, r.ends_at) t
   ) s on s.hour = h.hour
 $$;
 

@@ -52,31 +52,28 @@ create function nexus_engine.sales_period(p_tienda_id uuid, p_back int, p_length
 returns nexus_api.sales_period language sql stable
 as $$
   select row(
-    p.desde, p.hasta, s.total, s.tickets, s.previous_total, s.previous_tickets,
-    nexus_engine.change_percent(s.total, s.previous_total),
-    nexus_engine.change_percent(s.tickets, s.previous_tickets))::nexus_api.sales_period
+    p.desde, p.hasta, s.total, s.tickets, b.total, b.tickets,
+    nexus_engine.change_percent(s.total, b.total),
+    nexus_engine.change_percent(s.tickets, b.tickets))::nexus_api.sales_period
   from nexus_engine.store store
   cross join lateral (
     select d.hasta, d.hasta - p_length + 1 as desde
     from (values (nexus_engine.latest_local_day(store.summary_time, store.time_zone, p_as_of) + 1 - p_back)) d (hasta)
   ) p
   cross join lateral (
-    select
-      nexus_engine.local_instant(p.desde - 1, store.summary_time, store.time_zone) as starts_at,
-      nexus_engine.local_instant(p.hasta, store.summary_time, store.time_zone) as ends_at,
-      nexus_engine.local_instant(p.desde - 1 - p_length, store.summary_time, store.time_zone) as previous_starts_at,
-      ((p_as_of at time zone store.time_zone) - make_interval(days => p_length)) at time zone store.time_zone as same_time
+    select least(
+      case when p_back = 0
+        then ((p_as_of at time zone store.time_zone) - make_interval(days => p_length)) at time zone store.time_zone end,
+      nexus_engine.local_instant(p.desde - 1, store.summary_time, store.time_zone)) as previous_ends_at
   ) i
   cross join lateral (
-    select
-      coalesce(sum(v.total) filter (where v.fecha >= i.starts_at), 0) as total,
-      count(v.total) filter (where v.fecha >= i.starts_at) as tickets,
-      coalesce(sum(v.total) filter (where v.fecha < i.previous_ends_at), 0) as previous_total,
-      count(v.total) filter (where v.fecha < i.previous_ends_at) as previous_tickets
-    from (select i.*, case when p_back = 0 then least(i.same_time, i.starts_at) else i.starts_at end as previous_ends_at) i
-    join nexus_engine.sale v on v.tienda_id = p_tienda_id
-      and v.fecha >= i.previous_starts_at and v.fecha < least(i.ends_at, p_as_of)
+    select coalesce(sum(d.total), 0) as total, coalesce(sum(d.tickets), 0) as tickets
+    from nexus_engine.sold_by_day(p_tienda_id, p.desde, p.hasta, p_as_of) d
   ) s
+  cross join lateral (
+    select coalesce(sum(d.total), 0) as total, coalesce(sum(d.tickets), 0) as tickets
+    from nexus_engine.sold_by_day(p_tienda_id, p.desde - p_length, p.desde - 1, i.previous_ends_at) d
+  ) b
   where store.tienda_id = p_tienda_id
 $$;
 
@@ -87,26 +84,24 @@ returns nexus_api.sales_summary language sql stable
 as $$
   with days as materialized (
     select * from nexus_engine.report_days(p_tienda_id, p_desde, p_hasta, p_as_of)
-  ),
-  ticket as materialized (
-    select t.* from days d cross join lateral nexus_engine.tickets(p_tienda_id, d.starts_at, d.ends_at) t
   )
   select row(
     d.desde, d.hasta, s.total, s.tickets, round(s.total / nullif(s.tickets, 0), 2),
-    (select t.metodo_pago from ticket t where t.total is not null
-      group by t.metodo_pago order by count(*) desc, t.metodo_pago limit 1),
+    (select m.metodo_pago from nexus_engine.sold_by_method(p_tienda_id, d.desde, d.hasta, d.ends_at) m
+      order by m.tickets desc, m.metodo_pago limit 1),
     (select row(p.producto_id, p.nombre, p.sku, p.units)::nexus_api.best_seller
-      from nexus_engine.product_sales(p_tienda_id, d.starts_at, d.ends_at) p
+      from nexus_engine.product_sales(p_tienda_id, d.desde, d.hasta, d.ends_at) p
       order by p.units desc, p.nombre, p.producto_id limit 1),
-    s.unusable,
+    s.unusable + (select count(*) from nexus_engine.tickets_ahead(p_tienda_id, d.starts_at, d.ends_at)),
     nexus_engine.sales_period(p_tienda_id, 0, 1, p_as_of),
     nexus_engine.sales_period(p_tienda_id, 1, 1, p_as_of),
     nexus_engine.sales_period(p_tienda_id, 0, 7, p_as_of),
     nexus_engine.sales_period(p_tienda_id, 0, 30, p_as_of))::nexus_api.sales_summary
   from days d
-  cross join (
-    select coalesce(sum(t.total), 0) as total, count(t.total) as tickets, count(*) - count(t.total) as unusable
-    from ticket t
+  cross join lateral (
+    select coalesce(sum(t.total), 0) as total, coalesce(sum(t.tickets), 0) as tickets,
+      coalesce(sum(t.unusable), 0) as unusable
+    from nexus_engine.sold_by_day(p_tienda_id, d.desde, d.hasta, d.ends_at) t
   ) s
 $$;
 

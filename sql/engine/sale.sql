@@ -23,9 +23,16 @@ as $$
   select case when abs(amount) < 1e9 then trim_scale(round(amount::numeric, 3)) end
 $$;
 
--- The tickets that count as sales. total is in pesos and cents, and null where the row cannot be
--- trusted: not an amount (see money), or dated more than a day after it was written. sum(total) and
--- count(total) therefore leave such rows out, and count(*) - count(total) says how many there are.
+-- What a ticket brought; null where the row cannot be trusted: not an amount (see money), or dated
+-- more than a day after it was written.
+create or replace function nexus_engine.ticket_total(total double precision, fecha timestamptz, created_at timestamptz)
+returns numeric language sql stable parallel safe
+as $$
+  select case when fecha <= created_at + interval '24 hours' then nexus_engine.money(total) end
+$$;
+
+-- The tickets that count as sales. total is in pesos and cents, null where it cannot be trusted:
+-- sum(total) and count(total) leave such rows out, count(*) - count(total) says how many there are.
 create or replace view nexus_engine.sale as
 select
   v.id,
@@ -33,7 +40,7 @@ select
   v.fecha,
   v.created_at,
   v.metodo_pago,
-  case when v.fecha <= v.created_at + interval '1 day' then nexus_engine.money(v.total) end as total
+  nexus_engine.ticket_total(v.total, v.fecha, v.created_at) as total
 from public.ventas v
 left join nexus_engine.store_settings s on s.tienda_id = v.tienda_id
 where nexus_engine.is_sale(v.status_pago, v.metodo_pago, coalesce(s.cash_methods, array['efectivo']));

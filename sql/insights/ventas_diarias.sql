@@ -40,13 +40,8 @@ as $$
     select d.tienda_id, round(avg(v.total), 2) as average, count(*) as weeks
     from day d
     cross join generate_series(1, 4) week
-    cross join lateral (
-      select sum(v.total) as total
-      from nexus_engine.sale v
-      where v.tienda_id = d.tienda_id
-        and v.fecha >= nexus_engine.local_instant(d.first_day - 7 * week - 1, d.summary_time, d.time_zone)
-        and v.fecha < nexus_engine.local_instant(d.first_day - 7 * week, d.summary_time, d.time_zone)
-    ) v
+    cross join lateral nexus_engine.sold_by_day(
+      d.tienda_id, d.first_day - 7 * week, d.first_day - 7 * week, d.starts_at) v
     where v.total > 0
     group by d.tienda_id
   )

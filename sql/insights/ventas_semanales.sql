@@ -11,8 +11,7 @@ create or replace function nexus_engine.insight_ventas_semanales(tiendas uuid[],
 returns setof nexus_engine.finding language sql stable parallel safe
 as $$
   with week as materialized (
-    select p.*, s.time_zone,
-      nexus_engine.local_instant(p.first_day - 8, s.summary_time, s.time_zone) as before_starts_at
+    select p.*, s.time_zone
     from nexus_engine.store_period('week', tiendas, as_of) p
     join nexus_engine.store s on s.tienda_id = p.tienda_id
     where s.is_active
@@ -24,16 +23,12 @@ as $$
     from week w
     cross join lateral (
       select
-        coalesce(sum(v.total) filter (where v.fecha >= w.starts_at), 0) as total,
-        count(v.total) filter (where v.fecha >= w.starts_at) as tickets,
-        count(*) filter (where v.fecha >= w.starts_at and v.total is null) as unusable,
-        coalesce(sum(v.total) filter (where v.fecha < w.starts_at), 0) as before_total,
-        count(v.total) filter (where v.fecha < w.starts_at) as before_tickets
-      from (
-        select v.fecha, v.total from nexus_engine.sale v
-        where v.tienda_id = w.tienda_id and v.fecha >= w.before_starts_at and v.fecha < w.ends_at
-        offset 0
-      ) v
+        coalesce(sum(d.total) filter (where d.day >= w.first_day), 0) as total,
+        coalesce(sum(d.tickets) filter (where d.day >= w.first_day), 0) as tickets,
+        coalesce(sum(d.unusable) filter (where d.day >= w.first_day), 0) as unusable,
+        coalesce(sum(d.total) filter (where d.day < w.first_day), 0) as before_total,
+        coalesce(sum(d.tickets) filter (where d.day < w.first_day), 0) as before_tickets
+      from nexus_engine.sold_by_day(w.tienda_id, w.first_day - 7, w.last_day, w.ends_at) d
     ) v
     where v.tickets > 0
   )

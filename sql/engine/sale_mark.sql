@@ -1,0 +1,157 @@
+-- Change marks: which business days must be rolled up again. A ticket dated in the last moments lies
+-- in a day that is still open and leaves no mark: the usual checkout writes nothing of ours. That is
+-- safe because a day is rolled up only once every transaction that could have thought it open has
+-- ended (see nexus_engine.note_horizon).
+
+-- How old a ticket's date may be for its changes to go without a mark; older ones are marked.
+create or replace function nexus_engine.unmarked_for() returns interval
+language sql immutable parallel safe
+as $$
+  select interval '10 minutes'
+$$;
+
+-- How long after its end a day is rolled up. The difference is for a clock that is set back.
+create or replace function nexus_engine.rolled_up_after() returns interval
+language sql immutable parallel safe
+as $$
+  select interval '15 minutes'
+$$;
+
+-- Marks the hour of a ticket, unless this transaction did so with its last mark. Cannot fail the
+-- sale: what goes wrong with the insert is a warning, and the nightly check finds the difference.
+create or replace function nexus_engine.mark_hour(p_tienda_id uuid, p_fecha timestamptz) returns void
+language plpgsql set search_path = ''
+as $$
+declare
+  -- -infinity means everything, which the date of a ticket must not say by mistake; and the last
+  -- hour of time has no end.
+  hour timestamptz := date_trunc('hour',
+    least(greatest(p_fecha, timestamptz '1800-01-01 00:00:00Z'), timestamptz '3100-01-01 00:00:00Z'), 'UTC');
+  mark text := p_tienda_id || ' ' || hour;
+begin
+  if mark = current_setting('nexus.marked', true) then
+    return;
+  end if;
+  begin
+    insert into nexus_engine.sale_mark (tienda_id, at) values (p_tienda_id, hour);
+    perform set_config('nexus.marked', mark, true);
+  exception when others then
+    raise warning 'nexus: a changed sale was not noted: %', sqlerrm;
+  end;
+end;
+$$;
+
+-- After the insert of a ticket. One dated in the last moments goes unmarked, and so do its lines,
+-- which follow in the same transaction: nobody else can change it before that has ended. This runs at
+-- every checkout; a pinned search_path would cost half as much again, so names are qualified.
+create or replace function nexus_engine.on_sale_insert() returns trigger
+language plpgsql security definer
+as $$
+begin
+  if new.fecha operator(pg_catalog.<) (pg_catalog.clock_timestamp() operator(pg_catalog.-) nexus_engine.unmarked_for()) then
+    perform nexus_engine.mark_hour(new.tienda_id, new.fecha);
+  else
+    perform pg_catalog.set_config('nexus.sale', new.id::pg_catalog.text, true);
+  end if;
+  return null;
+end;
+$$;
+
+-- After a ticket was updated or deleted: marks the hours of its date before and after.
+create or replace function nexus_engine.on_sale_change() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  perform nexus_engine.mark_hour(old.tienda_id, old.fecha);
+  if tg_op <> 'DELETE' then
+    perform nexus_engine.mark_hour(new.tienda_id, new.fecha);
+  end if;
+  return null;
+end;
+$$;
+
+-- Marks a ticket whose lines changed. The ticket, not its date: another transaction may be moving
+-- that at this moment. A ticket that is gone was marked when it was deleted.
+create or replace function nexus_engine.mark_ticket(p_venta_id uuid) returns void
+language plpgsql
+as $$
+begin
+  if p_venta_id::text = current_setting('nexus.marked', true) then
+    return;
+  end if;
+  begin
+    insert into nexus_engine.sale_mark (tienda_id, venta_id)
+    select v.tienda_id, v.id from public.ventas v where v.id = p_venta_id;
+    perform set_config('nexus.marked', p_venta_id::text, true);
+  exception when others then
+    raise warning 'nexus: a changed line of a sale was not noted: %', sqlerrm;
+  end;
+end;
+$$;
+
+create or replace function nexus_engine.on_line_change() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  if tg_op <> 'INSERT' then
+    perform nexus_engine.mark_ticket(old.venta_id);
+  end if;
+  if tg_op = 'INSERT' or (tg_op = 'UPDATE' and new.venta_id <> old.venta_id) then
+    perform nexus_engine.mark_ticket(new.venta_id);
+  end if;
+  return null;
+end;
+$$;
+
+-- After a truncate: everything of every store.
+create or replace function nexus_engine.on_sales_truncate() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+begin
+  begin
+    insert into nexus_engine.sale_mark (tienda_id, at) select r.tienda_id, '-infinity' from nexus_engine.rollup_state r;
+  exception when others then
+    raise warning 'nexus: the truncated sales were not noted: %', sqlerrm;
+  end;
+  return null;
+end;
+$$;
+
+-- Makes the triggers: row-level, because a transition table costs a statement half as much again as
+-- a row-level trigger or a condition. The conditions use nothing that the POS's role could lack a
+-- right to.
+create or replace function nexus_engine.make_sale_triggers() returns void
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  span interval := nexus_engine.unmarked_for();
+begin
+  execute format($sql$
+    create or replace trigger nexus_sale_insert after insert on public.ventas
+      for each row execute function nexus_engine.on_sale_insert();
+    create or replace trigger nexus_sale_update after update on public.ventas
+      for each row when (
+        (old.fecha < clock_timestamp() - %1$L::interval or new.fecha < clock_timestamp() - %1$L::interval)
+        and (old.tienda_id, old.fecha, old.created_at, old.total, old.metodo_pago, old.status_pago)
+          is distinct from (new.tienda_id, new.fecha, new.created_at, new.total, new.metodo_pago, new.status_pago))
+      execute function nexus_engine.on_sale_change();
+    create or replace trigger nexus_sale_delete after delete on public.ventas
+      for each row when (old.fecha < clock_timestamp() - %1$L::interval)
+      execute function nexus_engine.on_sale_change();
+    create or replace trigger nexus_line_insert after insert on public.detalles_venta
+      for each row when (current_setting('nexus.sale', true) is distinct from new.venta_id::text)
+      execute function nexus_engine.on_line_change();
+    create or replace trigger nexus_line_update after update on public.detalles_venta
+      for each row when (
+        (old.venta_id, old.producto_id, old.cantidad, old.subtotal)
+          is distinct from (new.venta_id, new.producto_id, new.cantidad, new.subtotal))
+      execute function nexus_engine.on_line_change();
+    create or replace trigger nexus_line_delete after delete on public.detalles_venta
+      for each row execute function nexus_engine.on_line_change();
+    create or replace trigger nexus_sale_truncate after truncate on public.ventas
+      for each statement execute function nexus_engine.on_sales_truncate();
+    create or replace trigger nexus_line_truncate after truncate on public.detalles_venta
+      for each statement execute function nexus_engine.on_sales_truncate();
+  $sql$, span);
+end;
+$$;

@@ -1,0 +1,411 @@
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Pool } from "pg";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { addProduct, addSale, addStore, setSettings } from "../support/fixtures.ts";
+import { runJobs } from "../support/jobs.ts";
+import { assertReportsExact, rollUp, rollupRows, rowsOfTickets } from "../support/rollups.ts";
+
+const hour = 3_600_000;
+const ago = (hours: number) => new Date(Date.now() - hours * hour);
+
+async function marks(pool: Pool): Promise<number> {
+  return (await pool.query("select from nexus_engine.sale_mark")).rowCount ?? 0;
+}
+
+describe("a rollup", () => {
+  let db: TestDatabase;
+  let worker: Pool;
+  let store: string;
+  let product: string;
+  before(async () => {
+    db = await createTestDatabase();
+    worker = db.poolAs("nexus_worker");
+    store = await addStore(db.pool);
+    product = await addProduct(db.pool, store);
+  });
+  after(() => db.drop());
+
+  const exact = async () => {
+    assert.deepEqual(await rollupRows(db.pool), await rowsOfTickets(db.pool));
+    await assertReportsExact(db.pool, [store], new Date());
+  };
+  const sale = (hours: number, more: object = {}) =>
+    addSale(db.pool, store, {
+      fecha: ago(hours),
+      lines: [{ productoId: product, cantidad: 2, precio: 10.1 }],
+      ...more,
+    });
+
+  it("has every closed day and no day that is open", async () => {
+    for (const hours of [0, 30, 60, 24 * 100]) await sale(hours);
+    const { stores } = await rollUp(worker);
+    assert.equal(stores, 1);
+    const { rows } = await db.pool.query("select total, tickets from nexus_engine.store_day");
+    assert.deepEqual(rows, Array(3).fill({ total: "20.20", tickets: 1 }));
+    await exact();
+    assert.deepEqual(await rollUp(worker), { stores: 0, changed: 0 });
+  });
+
+  for (const [what, sql] of [
+    ["a late ticket", null],
+    ["a payment", "update ventas set status_pago = 'pagado' where id = $1"],
+    ["an annulment", "update ventas set status_pago = 'anulado' where id = $1"],
+    ["a corrected amount", "update ventas set total = 'NaN' where id = $1"],
+    ["a moved date", "update ventas set fecha = fecha - interval '26 hours' where id = $1"],
+    ["a date moved into the open day", "update ventas set fecha = now() where id = $1"],
+    ["a changed line", "update detalles_venta set cantidad = 5 where venta_id = $1"],
+    ["a deleted line", "delete from detalles_venta where venta_id = $1"],
+    [
+      "a deleted ticket",
+      "with l as (delete from detalles_venta where venta_id = $1) delete from ventas where id = $1",
+    ],
+  ] as const) {
+    it(`follows ${what} of a closed day, and readers do not wait for it`, async () => {
+      const id = await sale(50, {
+        statusPago: what === "a payment" ? "pendiente" : "pagado",
+        metodoPago: "tarjeta",
+      });
+      await rollUp(worker);
+      const before = await rollupRows(db.pool);
+      if (sql) await db.pool.query(sql, [id]);
+      else await sale(75);
+      assert.ok((await marks(db.pool)) > 0);
+      await assertReportsExact(db.pool, [store], new Date());
+      const { changed } = await rollUp(worker);
+      assert.ok(changed > 0);
+      assert.equal(await marks(db.pool), 0);
+      assert.notDeepEqual(await rollupRows(db.pool), before);
+      await exact();
+    });
+  }
+
+  it("is made anew when the store's days or its cash methods change", async () => {
+    await sale(27, { statusPago: "pendiente", metodoPago: "vale" });
+    for (const settings of [
+      { summary_time: "05:30" },
+      { time_zone: "Asia/Kolkata" },
+      { cash_methods: ["vale"] },
+      { time_zone: null, cash_methods: null, summary_time: null },
+    ]) {
+      await setSettings(db.pool, store, settings);
+      await assertReportsExact(db.pool, [store], new Date());
+      assert.equal((await rollUp(worker)).stores, 1);
+      await exact();
+    }
+  });
+
+  it("notices a truncated table", async () => {
+    const other = await createTestDatabase();
+    const shop = await addStore(other.pool);
+    await addSale(other.pool, shop, { fecha: ago(50), total: 5 });
+    await rollUp(other.pool);
+    await other.pool.query("truncate public.ventas cascade");
+    await assertReportsExact(other.pool, [shop], new Date());
+    await rollUp(other.pool);
+    assert.deepEqual(await rollupRows(other.pool), []);
+    await other.drop();
+  });
+
+  it("is not led astray by dates that no calendar has", async () => {
+    for (const fecha of [
+      "infinity",
+      "-infinity",
+      "4714-11-24 BC",
+      "294276-12-31 23:59:59Z",
+      "1899-12-31 12:00:00Z",
+    ]) {
+      const id = await sale(1, { fecha, createdAt: new Date(), total: 7 });
+      await rollUp(worker);
+      await db.pool.query("update detalles_venta set cantidad = 3 where venta_id = $1", [id]);
+      await db.pool.query("update ventas set fecha = $2 where id = $1", [id, ago(40)]);
+      await db.pool.query("update ventas set fecha = $2 where id = $1", [id, fecha]);
+      await assertReportsExact(db.pool, [store], new Date());
+      await rollUp(worker);
+      await exact();
+    }
+  });
+
+  it("costs a checkout no mark", async () => {
+    await rollUp(worker);
+    const client = await db.pool.connect();
+    await client.query("begin");
+    const { rows } = await client.query(
+      `insert into ventas (id, total, metodo_pago, status_pago, tienda_id)
+       values (gen_random_uuid(), 10, 'efectivo', 'pendiente', $1) returning id`,
+      [store],
+    );
+    for (let n = 0; n < 3; n += 1)
+      await client.query("insert into detalles_venta values (gen_random_uuid(), 1, 2, 2, $1, $2)", [
+        rows[0].id,
+        product,
+      ]);
+    await client.query("commit");
+    assert.equal(await marks(db.pool), 0);
+    await client.query("update ventas set status_pago = 'pagado' where id = $1", [rows[0].id]);
+    assert.equal(await marks(db.pool), 0);
+    await client.query("insert into detalles_venta values (gen_random_uuid(), 1, 2, 2, $1, $2)", [
+      rows[0].id,
+      product,
+    ]);
+    assert.equal(await marks(db.pool), 1, "a line of a ticket that was there before");
+    client.release();
+    await exact();
+  });
+
+  it("marks an old ticket and its lines once in a transaction, and what a rollback took away again", async () => {
+    await rollUp(worker);
+    const id = await sale(50);
+    await rollUp(worker);
+    const client = await db.pool.connect();
+    await client.query("begin; savepoint s");
+    const change = () => client.query("update ventas set total = total + 1 where id = $1", [id]);
+    await change();
+    await client.query("rollback to s");
+    for (let n = 0; n < 3; n += 1) await change();
+    await client.query("commit");
+    assert.equal(await marks(db.pool), 1);
+    // In one transaction with a roll-up, which takes the mark.
+    await client.query("begin");
+    await change();
+    await client.query("select nexus_engine.roll_up(100)");
+    await change();
+    await client.query("commit");
+    client.release();
+    assert.equal(await marks(db.pool), 1);
+    await rollUp(worker);
+    await exact();
+  });
+
+  it("never fails a sale, and the nightly check finds what was not noted", async () => {
+    const id = await sale(50);
+    await rollUp(worker);
+    await db.pool.query("alter table nexus_engine.sale_mark rename to hidden");
+    await sale(50);
+    await db.pool.query("update ventas set total = 99 where id = $1", [id]);
+    await db.pool.query("delete from detalles_venta where venta_id = $1", [id]);
+    await db.pool.query("alter table nexus_engine.hidden rename to sale_mark");
+    await rollUp(worker);
+    assert.notDeepEqual(await rollupRows(db.pool), await rowsOfTickets(db.pool));
+    await db.pool.query("select graphile_worker.add_job('check_rollups')");
+    await runJobs(worker);
+    await exact();
+  });
+
+  it("is kept by the task, with several workers at once", async () => {
+    const stores = await Promise.all(Array.from({ length: 12 }, () => addStore(db.pool)));
+    for (const tienda of stores) await addSale(db.pool, tienda, { fecha: ago(30), total: 1 });
+    await db.pool.query("select graphile_worker.add_job('roll_up') from generate_series(1, 3)");
+    await Promise.all([runJobs(worker), runJobs(worker), runJobs(worker)]);
+    const { rowCount } = await db.pool.query("select from nexus_engine.rollup_state");
+    assert.equal(rowCount, 13);
+    assert.equal(await marks(db.pool), 0);
+    await exact();
+  });
+
+  it("does not lose a change that commits while its day is being rolled up", async () => {
+    const id = await sale(50);
+    await rollUp(worker);
+    const [seller, roller] = [await db.pool.connect(), await db.pool.connect()];
+    await db.pool.query("update ventas set total = 1 where id = $1", [id]);
+    await seller.query("begin");
+    await seller.query("update ventas set total = 2 where id = $1", [id]);
+    // Stops the roll-up after it took the marks, before it looks at the tickets.
+    const holder = await db.pool.connect();
+    await holder.query("begin; lock table nexus_engine.store_day");
+    const rollingUp = roller.query("select nexus_engine.roll_up(100)");
+    const waiting =
+      "select from pg_locks where relation = 'nexus_engine.store_day'::regclass and not granted";
+    while (!(await db.pool.query(waiting)).rowCount) await sleep(5);
+    await seller.query("commit");
+    await holder.query("commit");
+    await rollingUp;
+    holder.release();
+    assert.equal(await marks(db.pool), 1);
+    seller.release();
+    roller.release();
+    await assertReportsExact(db.pool, [store], new Date());
+    await rollUp(worker);
+    await exact();
+  });
+
+  it("does not wait for a sale, nor a sale for it", async () => {
+    const id = await sale(50);
+    await rollUp(worker);
+    const [first, second, roller] = [
+      await db.pool.connect(),
+      await db.pool.connect(),
+      await db.pool.connect(),
+    ];
+    for (const client of [first, second, roller])
+      await client.query("begin; set local lock_timeout = '2s'");
+    await first.query("update ventas set total = total + 1 where id = $1", [id]);
+    await roller.query("select nexus_engine.roll_up(100)");
+    await second.query(
+      "insert into ventas select gen_random_uuid(), fecha, 3, metodo_pago, now(), status_pago, null, null, null, tienda_id from ventas where id = $1",
+      [id],
+    );
+    for (const client of [second, first, roller]) {
+      await client.query("commit");
+      client.release();
+    }
+    await rollUp(worker);
+    await exact();
+  });
+
+  it("goes with its store", async () => {
+    const gone = await addStore(db.pool);
+    await addSale(db.pool, gone, { fecha: ago(50), total: 5 });
+    await rollUp(worker);
+    await db.pool.query("delete from ventas where tienda_id = $1", [gone]);
+    await db.pool.query("delete from tiendas where id = $1", [gone]);
+    await db.pool.query("select graphile_worker.add_job('purge')");
+    await runJobs(worker);
+    for (const table of ["sale_mark", "rollup_state", "store_day", "store_hour", "method_day"]) {
+      const { rowCount } = await db.pool.query(
+        `select from nexus_engine.${table} where tienda_id = $1`,
+        [gone],
+      );
+      assert.equal(rowCount, 0, table);
+    }
+  });
+
+  it("is forgotten by detach, and made anew after attach", async () => {
+    const id = await sale(50);
+    await rollUp(worker);
+    await db.pool.query("select nexus_engine.detach()");
+    await db.pool.query("update ventas set total = 12345 where id = $1", [id]);
+    await assertReportsExact(db.pool, [store], new Date());
+    assert.deepEqual(await rollUp(worker), { stores: 0, changed: 0 });
+    await db.pool.query("select nexus_engine.attach()");
+    await assertReportsExact(db.pool, [store], new Date());
+    assert.ok((await rollUp(worker)).stores > 0);
+    await exact();
+    await db.pool.query("alter table ventas disable trigger nexus_sale_update");
+    await db.pool.query("update ventas set total = 54321 where id = $1", [id]);
+    await assertReportsExact(db.pool, [store], new Date());
+    await db.pool.query("select nexus_engine.attach()");
+    await rollUp(worker);
+    await exact();
+  });
+
+  it("survives detach and attach amid checkouts, none of which fails", async () => {
+    let selling = true;
+    const seller = async () => {
+      const client = await db.pool.connect();
+      for (let n = 0; selling; n += 1) {
+        await client.query("begin");
+        await client.query("select stock_actual from productos where id = $1", [product]);
+        const { rows } = await client.query(
+          "insert into ventas (id, fecha, total, metodo_pago, status_pago, tienda_id) values (gen_random_uuid(), $2, 1, 'efectivo', 'pagado', $1) returning id",
+          [store, ago((n % 4) * 30)],
+        );
+        await sleep(n % 20);
+        await client.query(
+          "insert into detalles_venta values (gen_random_uuid(), 1, 1, 1, $1, $2)",
+          [rows[0].id, product],
+        );
+        await client.query("update productos set stock_actual = stock_actual - 1 where id = $1", [
+          product,
+        ]);
+        await client.query("commit");
+      }
+      client.release();
+    };
+    const sellers = [seller(), seller(), seller()];
+    for (let n = 0; n < 4; n += 1) {
+      await db.pool.query("select nexus_engine.detach()");
+      await sleep(100);
+      await db.pool.query("select nexus_engine.attach()");
+      await Promise.all([rollUp(worker), rollUp(worker)]);
+    }
+    selling = false;
+    await Promise.all(sellers);
+    await rollUp(worker);
+    await exact();
+  });
+});
+
+describe("a day that closes", () => {
+  let db: TestDatabase;
+  before(async () => {
+    db = await createTestDatabase();
+    await db.pool.query(`
+      create or replace function nexus_engine.unmarked_for() returns interval language sql immutable as $$ select interval '300 ms' $$;
+      create or replace function nexus_engine.rolled_up_after() returns interval language sql immutable as $$ select interval '400 ms' $$;
+      select nexus_engine.make_sale_triggers()`);
+  });
+  after(() => db.drop());
+
+  it("is rolled up with every ticket, also of transactions that were slow to commit and left no mark", async () => {
+    const worker = db.poolAs("nexus_worker");
+    const stores: string[] = [];
+    for (let n = 0; n < 16; n += 1) stores.push(await addStore(db.pool));
+    const started = Date.now();
+    await db.pool.query(
+      `insert into nexus_engine.store_settings (tienda_id, time_zone, summary_time)
+       select id, 'UTC', (clock_timestamp() at time zone 'UTC' + interval '800 ms' + n * interval '150 ms')::time
+       from unnest($1::uuid[]) with ordinality u (id, n)`,
+      [stores],
+    );
+    const until = started + 4000;
+    const seller = async (n: number) => {
+      const client = await db.pool.connect();
+      for (let i = n; Date.now() < until; i += 1) {
+        await client.query("begin");
+        await client.query(
+          `insert into ventas (id, fecha, total, metodo_pago, status_pago, tienda_id)
+           select gen_random_uuid(), clock_timestamp(), 1, 'efectivo', 'pagado', unnest($1::uuid[])`,
+          [stores],
+        );
+        await sleep((i * 397) % 1200);
+        await client.query("commit");
+      }
+      client.release();
+    };
+    const roller = async () => {
+      while (Date.now() < until + 1000) {
+        await rollUp(worker);
+        await sleep(20);
+      }
+    };
+    await Promise.all([seller(1), seller(2), seller(3), roller(), roller()]);
+    for (let n = 0; n < 3; n += 1) await rollUp(worker);
+    const { rows } = await db.pool.query(
+      "select count(distinct tienda_id)::int as stores, sum(tickets)::int as tickets from nexus_engine.store_day",
+    );
+    assert.ok(rows[0].stores === 16 && rows[0].tickets > 50, JSON.stringify(rows));
+    assert.deepEqual(await rollupRows(db.pool), await rowsOfTickets(db.pool));
+  });
+
+  it("waits for a transaction that began before its end", async () => {
+    const worker = db.poolAs("nexus_worker");
+    const end = new Date(Date.now() + 600).toISOString().slice(11, 23);
+    const store = await addStore(db.pool, { settings: { time_zone: "UTC", summary_time: end } });
+    await rollUp(worker);
+    const slow = await db.pool.connect();
+    await slow.query("begin");
+    await slow.query(
+      "insert into ventas (id, total, metodo_pago, status_pago, tienda_id) values (gen_random_uuid(), 1, 'efectivo', 'pagado', $1)",
+      [store],
+    );
+    await sleep(1500);
+    const through = async () => {
+      for (let n = 0; n < 3; n += 1) await rollUp(worker);
+      const { rows } = await db.pool.query(
+        "select next_ends_at < now() as closed, (select count(*)::int from nexus_engine.store_day d where d.tienda_id = r.tienda_id) as days from nexus_engine.rollup_state r where tienda_id = $1",
+        [store],
+      );
+      return rows[0];
+    };
+    assert.deepEqual(
+      await through(),
+      { closed: true, days: 0 },
+      "its end is past, but it is not rolled up",
+    );
+    await slow.query("commit");
+    slow.release();
+    assert.deepEqual(await through(), { closed: false, days: 1 });
+  });
+});
