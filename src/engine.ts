@@ -39,7 +39,7 @@ export async function startEngine(
       const pool = createPool({
         connectionString: database.workerUrl,
         log,
-        max: config.workerConcurrency + 3,
+        max: config.workerConcurrency + 4,
         name: "nexus-worker",
         role: "nexus_worker",
       });
@@ -59,7 +59,8 @@ export async function startEngine(
       const pool = createPool({
         connectionString: database.serverUrl,
         log,
-        max: 10,
+        // One of them listens for announcements.
+        max: 11,
         name: "nexus-server",
         role: "nexus_server",
       });

@@ -19,6 +19,8 @@ export type HttpOptions = {
   statementTimeoutMs: number;
   log: Logger;
   isReady: () => Promise<boolean>;
+  /** See GraphQLOptions. */
+  subscriberCheckMs?: number;
 };
 
 export type HttpServer = {
@@ -30,7 +32,7 @@ export type HttpServer = {
 const closeLimitMs = 5_000;
 const portsToTry = 20;
 
-/** Serves /graphql, /health/live and /health/ready, and the Ruru IDE at / in development. */
+/** Serves /graphql (its subscriptions over WebSockets), /health/live and /health/ready, and the Ruru IDE at / in development. */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const { host, environment, log } = options;
   const ide = environment === "development";
@@ -43,7 +45,8 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     },
   };
 
-  const server = createServer((req, res) => {
+  const isWebSocket = (req: IncomingMessage) => req.headers.upgrade?.toLowerCase() === "websocket";
+  const server = createServer({ shouldUpgradeCallback: isWebSocket }, (req, res) => {
     const id = requestIdOf(req);
     const path = req.url?.split("?", 1)[0] ?? "/";
     setHeaders(res, id, ide && path !== "/graphql");
@@ -58,6 +61,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
       else sendJson(res, 500, { error: "INTERNAL", requestId: id });
     });
   });
+  server.on("upgrade", graphql.upgrade);
   server.requestTimeout = 30_000;
 
   try {
@@ -65,11 +69,12 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     return {
       url: `http://${displayHost(host)}:${port}`,
       close: async () => {
-        await closeServer(server);
+        await Promise.all([closeServer(server), graphql.closeSockets()]);
         await graphql.release();
       },
     };
   } catch (error) {
+    await graphql.closeSockets();
     await graphql.release();
     throw error;
   }

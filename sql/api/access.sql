@@ -45,9 +45,20 @@ as $$
   left join public.tiendas t on t.id = u.tienda_id
   left join nexus_engine.operator o on o.user_id = u.id
 $$;
--- nexus_server needs the schema's name for this one call; nothing else in it is granted to it.
+-- Which of these users are active in an active store, and in which: asked when a subscriber connects,
+-- and again and again while it stays.
+create or replace function nexus_engine.active_stores(p_user_ids uuid[])
+returns table (user_id uuid, tienda_id uuid)
+language sql stable security definer set search_path = ''
+as $$
+  select u.id, t.id
+  from public.users u
+  join public.tiendas t on t.id = u.tienda_id
+  where u.id = any (p_user_ids) and u.is_active and t.is_active
+$$;
+-- nexus_server needs the schema's name for these two calls; nothing else in it is granted to it.
 grant usage on schema nexus_engine to nexus_server;
-grant execute on function nexus_engine.authenticate(uuid) to nexus_server;
+grant execute on function nexus_engine.authenticate(uuid), nexus_engine.active_stores(uuid[]) to nexus_server;
 
 -- Functions that the views call with the rights of whoever reads them.
 grant execute on function

@@ -84,6 +84,9 @@ declare
 begin
   update public.insights i set is_active = false
   where i.id = dismiss_insight.id and i.tienda_id = store and i.is_active;
+  if found then
+    perform nexus_engine.announce(array[row(store, dismiss_insight.id, 'resolved')::nexus_engine.announcement]);
+  end if;
   select * into dismissed from nexus_api.insights i where i.id = dismiss_insight.id;
   if not found then
     raise exception 'id: expected an insight of this store, got %', quote_nullable(dismiss_insight.id)
@@ -104,11 +107,19 @@ returns int language plpgsql volatile security definer set search_path = ''
 as $$
 declare
   cleared int;
+  announced nexus_engine.announcement[];
 begin
-  delete from public.insights i
-  where i.tienda_id = nexus_engine.require_tienda_id()
-    and not (i.is_active and coalesce(clear_insights.only_archived, true));
-  get diagnostics cleared = row_count;
+  with deleted as (
+    delete from public.insights i
+    where i.tienda_id = nexus_engine.require_tienda_id()
+      and not (i.is_active and coalesce(clear_insights.only_archived, true))
+    returning i.id, i.tienda_id, i.is_active
+  )
+  select count(*), array_agg(row(d.tienda_id, d.id, 'resolved')::nexus_engine.announcement) filter (where d.is_active)
+  into cleared, announced from deleted d;
+  if announced is not null then
+    perform nexus_engine.announce(announced);
+  end if;
   return cleared;
 end;
 $$;

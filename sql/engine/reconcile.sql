@@ -3,7 +3,7 @@
 -- Inserts, updates and archives what one type of kind `state` asks for.
 create or replace function nexus_engine.reconcile_state(
   p_tipo text, p_tiendas uuid[], p_as_of timestamptz,
-  out inserted int, out updated int, out archived int
+  out inserted int, out updated int, out archived int, out announced nexus_engine.announcement[]
 ) language plpgsql
 as $$
 declare
@@ -17,7 +17,7 @@ begin
   -- twice, for the hash and for the row. Dynamic, and so planned for the number of stores there are.
   execute format('select array_agg(f) from nexus_engine.%I($1, $2) f', 'insight_' || lower(p_tipo))
   into findings using speaking, p_as_of;
-  select a.inserted, a.updated, a.archived into inserted, updated, archived
+  select a.inserted, a.updated, a.archived, a.announced into inserted, updated, archived, announced
   from nexus_engine.apply_findings(p_tipo, p_tiendas, findings, p_as_of) a;
 end;
 $$;
@@ -28,7 +28,7 @@ $$;
 -- looks while the first pass, some hundred thousand rows, has not committed yet.
 create or replace function nexus_engine.apply_changes(
   p_tipo text, p_changes nexus_engine.change[], p_as_of timestamptz,
-  out updated int, out archived int
+  out updated int, out archived int, out announced nexus_engine.announcement[]
 ) language plpgsql set plan_cache_mode = force_custom_plan set enable_nestloop = on
 as $$
 begin
@@ -49,7 +49,7 @@ begin
     from change c
     where c.new_id is null and c.mensaje is not null and c.shown
       and i.id = c.shown_id and i.is_active
-    returning i.id
+    returning i.tienda_id, i.id
   ),
   -- Follows only what was written: dismissed in between, the row keeps the urgency of that moment.
   followed as (
@@ -72,7 +72,7 @@ begin
       extra_data = coalesce(i.extra_data, '{}') || jsonb_build_object('resuelto_at', nexus_engine.iso_utc(p_as_of))
     from change c
     where c.mensaje is null and i.id = c.shown_id and i.is_active
-    returning i.id
+    returning i.tienda_id, i.id
   ),
   closed as (
     delete from nexus_engine.open_insight o
@@ -80,8 +80,14 @@ begin
     where c.mensaje is null
       and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
   )
-  select (select count(*) from updated_insight), (select count(*) from archived_insight)
-  into updated, archived;
+  select (select count(*) from updated_insight), (select count(*) from archived_insight),
+    array(
+      select row(a.tienda_id, a.id, a.kind)::nexus_engine.announcement
+      from (
+        select u.tienda_id, u.id, 'changed' as kind from updated_insight u
+        union all select r.tienda_id, r.id, 'resolved' from archived_insight r
+      ) a)
+  into updated, archived, announced;
 end;
 $$;
 
@@ -92,7 +98,7 @@ $$;
 -- two settings such a plan would read the whole of insights for each change.
 create or replace function nexus_engine.apply_findings(
   p_tipo text, p_tiendas uuid[], p_findings nexus_engine.finding[], p_as_of timestamptz,
-  out inserted int, out updated int, out archived int
+  out inserted int, out updated int, out archived int, out announced nexus_engine.announcement[]
 ) language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
 declare
@@ -144,6 +150,9 @@ begin
     from unnest(changes) c where c.new_id is not null and not c.was_open
   )
   select count(*) from inserted_insight into inserted;
+  announced := array(
+    select row(c.tienda_id, c.new_id, 'new')::nexus_engine.announcement
+    from unnest(changes) c where c.new_id is not null);
 
   -- Apart, for the sake of the first pass over many stores: the statistics may then have been taken
   -- while its rows were not yet visible, and a join would read all of them for each change.
@@ -151,7 +160,7 @@ begin
     return;
   end if;
 
-  select a.updated, a.archived into updated, archived
+  select a.updated, a.archived, apply_findings.announced || a.announced into updated, archived, announced
   from nexus_engine.apply_changes(p_tipo, array(select c from unnest(changes) c where c.was_open), p_as_of) a;
 end;
 $$;
@@ -161,12 +170,13 @@ $$;
 -- taken and inserts nothing. The summary of an older period is archived by its successor.
 create or replace function nexus_engine.reconcile_period(
   p_tipo text, p_tiendas uuid[], p_as_of timestamptz,
-  out inserted int, out updated int, out archived int
+  out inserted int, out updated int, out archived int, out announced nexus_engine.announcement[]
 ) language plpgsql
 as $$
 declare
   due record;
   told record;
+  resolved nexus_engine.announcement[];
 begin
   inserted := 0; updated := 0; archived := 0;
   for due in
@@ -200,38 +210,45 @@ begin
         from finding f join claimed c on c.insight_id = f.new_id
         returning id
       )
-      select array_agg(f.tienda_id) as tiendas, array_agg(f.subject) as subjects
+      select array_agg(f.tienda_id) as tiendas, array_agg(f.subject) as subjects,
+        array_agg(row(f.tienda_id, f.new_id, 'new')::nexus_engine.announcement) as announced
       from finding f join inserted i on i.id = f.new_id
     $sql$, 'insight_' || lower(p_tipo), p_tipo)
     into told using due.tiendas, due.announced_at, due.subjects, p_as_of;
     if told.tiendas is not null then
       inserted := inserted + cardinality(told.tiendas);
-      archived := archived + nexus_engine.archive_predecessors(p_tipo, told.tiendas, told.subjects);
+      resolved := nexus_engine.archive_predecessors(p_tipo, told.tiendas, told.subjects);
+      archived := archived + cardinality(resolved);
+      announced := announced || told.announced || resolved;
     end if;
   end loop;
 end;
 $$;
 
 -- Archives the summaries that came before these (one of p_subjects for each of p_tiendas), if they
--- are still active, and returns how many. By index, for the reason given at apply_findings.
+-- are still active, and returns them. By index, for the reason given at apply_findings; their ids
+-- as an array, because a join could read the insights once for each of them (see apply_changes).
 create or replace function nexus_engine.archive_predecessors(p_tipo text, p_tiendas uuid[], p_subjects text[])
-returns int language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+returns nexus_engine.announcement[]
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
 declare
-  archived int;
+  resolved nexus_engine.announcement[];
 begin
-  -- Their ids as an array: a join could read the insights once for each of them (see apply_changes).
-  update public.insights i set is_active = false
-  where i.is_active and i.id = any (array(
-    select before.insight_id
-    from unnest(p_tiendas, p_subjects) n (tienda_id, subject)
-    cross join lateral (
-      select o.insight_id from nexus_engine.open_insight o
-      where o.tienda_id = n.tienda_id and o.tipo = p_tipo and o.subject < n.subject and o.insight_id is not null
-      order by o.subject desc limit 1
-    ) before));
-  get diagnostics archived = row_count;
-  return archived;
+  with archived as (
+    update public.insights i set is_active = false
+    where i.is_active and i.id = any (array(
+      select before.insight_id
+      from unnest(p_tiendas, p_subjects) n (tienda_id, subject)
+      cross join lateral (
+        select o.insight_id from nexus_engine.open_insight o
+        where o.tienda_id = n.tienda_id and o.tipo = p_tipo and o.subject < n.subject and o.insight_id is not null
+        order by o.subject desc limit 1
+      ) before))
+    returning i.tienda_id, i.id
+  )
+  select array_agg(row(a.tienda_id, a.id, 'resolved')::nexus_engine.announcement) into resolved from archived a;
+  return coalesce(resolved, '{}');
 end;
 $$;
 
@@ -240,7 +257,8 @@ $$;
 -- Errors that say nothing about a store's data are raised again, for the job to be retried.
 create or replace function nexus_engine.reconcile_isolated(
   p_tipo text, p_kind text, p_tiendas uuid[], p_as_of timestamptz,
-  out inserted int, out updated int, out archived int, out failed int
+  out inserted int, out updated int, out archived int, out failed int,
+  out announced nexus_engine.announcement[]
 ) language plpgsql
 as $$
 declare
@@ -252,10 +270,10 @@ begin
   failed := 0;
   begin
     if p_kind = 'state' then
-      select r.inserted, r.updated, r.archived into inserted, updated, archived
+      select r.inserted, r.updated, r.archived, r.announced into inserted, updated, archived, announced
       from nexus_engine.reconcile_state(p_tipo, p_tiendas, p_as_of) r;
     else
-      select r.inserted, r.updated, r.archived into inserted, updated, archived
+      select r.inserted, r.updated, r.archived, r.announced into inserted, updated, archived, announced
       from nexus_engine.reconcile_period(p_tipo, p_tiendas, p_as_of) r;
     end if;
     if exists (select from nexus_engine.store_failure f
@@ -271,7 +289,7 @@ begin
     end if;
   end;
 
-  inserted := 0; updated := 0; archived := 0;
+  inserted := 0; updated := 0; archived := 0; announced := null;
   -- Class 42 is a fault of the function, the same for every store: no use in looking for the one.
   if cardinality(p_tiendas) = 1 or left(state, 2) = '42' then
     insert into nexus_engine.store_failure as f (tienda_id, tipo, sqlstate, message, first_at, last_at)
@@ -293,11 +311,12 @@ begin
     updated := updated + part.updated;
     archived := archived + part.archived;
     failed := failed + part.failed;
+    announced := announced || part.announced;
   end loop;
 end;
 $$;
 
--- Reconciles these stores at as_of, in the caller's transaction.
+-- Reconciles these stores at as_of, in the caller's transaction, and announces what changed.
 --   p_tipos: types of nexus_engine.insight_type, null for all; disabled ones are passed over.
 --   p_tiendas: stores; unknown and inactive ones are passed over.
 --   returns one row a type: how many insights were inserted, updated and archived, and for how
@@ -313,6 +332,8 @@ declare
   unknown text;
   tiendas uuid[];
   it record;
+  done record;
+  announced nexus_engine.announcement[];
 begin
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'reconcile: expected transaction isolation read committed, got %',
@@ -338,14 +359,20 @@ begin
   perform pg_advisory_xact_lock(k.key)
   from (select hashtextextended(t::text, 0) as key from unnest(tiendas) t order by 1) k;
 
+  perform nexus_engine.update_stock_watch(tiendas, p_as_of);
+
   for it in
     select known.tipo, known.kind from nexus_engine.insight_type known
     where known.enabled and (p_tipos is null or known.tipo = any (p_tipos))
     order by known.tipo
   loop
-    return query
-      select it.tipo, r.inserted, r.updated, r.archived, r.failed
-      from nexus_engine.reconcile_isolated(it.tipo, it.kind, tiendas, p_as_of) r;
+    select r.* into done from nexus_engine.reconcile_isolated(it.tipo, it.kind, tiendas, p_as_of) r;
+    return query select it.tipo, done.inserted, done.updated, done.archived, done.failed;
+    announced := announced || done.announced;
   end loop;
+  -- Once for all types, so that a store is notified once.
+  if cardinality(announced) > 0 then
+    perform nexus_engine.announce(announced);
+  end if;
 end;
 $$;

@@ -79,6 +79,8 @@ $$;
 create or replace function nexus_engine.forget_dismissals(p_tiendas uuid[], p_as_of timestamptz)
 returns void language plpgsql
 as $$
+declare
+  announced nexus_engine.announcement[];
 begin
   -- The reconciler's own locks, taken before its memory is touched.
   perform pg_advisory_xact_lock(k.key)
@@ -89,11 +91,33 @@ begin
   where o.tienda_id = any (p_tiendas) and it.tipo = o.tipo and it.kind = 'state'
     and not exists (select from public.insights i where i.id = o.insight_id and i.is_active);
 
-  update public.insights i
-  set is_active = false,
-    extra_data = coalesce(i.extra_data, '{}') || jsonb_build_object('resuelto_at', nexus_engine.iso_utc(p_as_of))
-  from nexus_engine.insight_type it
-  where i.tienda_id = any (p_tiendas) and i.is_active and it.tipo = i.tipo and it.kind = 'state'
-    and not exists (select from nexus_engine.open_insight o where o.insight_id = i.id and o.tienda_id = i.tienda_id);
+  with archived as (
+    update public.insights i
+    set is_active = false,
+      extra_data = coalesce(i.extra_data, '{}') || jsonb_build_object('resuelto_at', nexus_engine.iso_utc(p_as_of))
+    from nexus_engine.insight_type it
+    where i.tienda_id = any (p_tiendas) and i.is_active and it.tipo = i.tipo and it.kind = 'state'
+      and not exists (select from nexus_engine.open_insight o where o.insight_id = i.id and o.tienda_id = i.tienda_id)
+    returning i.id, i.tienda_id
+  )
+  select array_agg(row(a.tienda_id, a.id, 'resolved')::nexus_engine.announcement) into announced from archived a;
+  if announced is not null then
+    perform nexus_engine.announce(announced);
+  end if;
 end;
 $$;
+
+-- Whatever changes a request tells those who watch it, on the channel of its store. An insert tells
+-- nobody: who could wait for an id that was not there?
+create or replace function nexus_engine.announce_request() returns trigger
+language plpgsql set search_path = ''
+as $$
+begin
+  perform pg_catalog.pg_notify('nexus_store:' || new.tienda_id, json_build_object('request', new.id)::text);
+  return null;
+end;
+$$;
+create or replace trigger announce_request
+after update on nexus_engine.refresh_request
+for each row when (old.* is distinct from new.*)
+execute function nexus_engine.announce_request();

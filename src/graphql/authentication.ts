@@ -3,7 +3,7 @@ import { isSafeError } from "postgraphile/grafast";
 import type { Logger } from "../log.ts";
 import { apiError } from "./errors.ts";
 import { requestId } from "./request-id.ts";
-import { verifyToken } from "./token.ts";
+import { type Claims, verifyToken } from "./token.ts";
 
 declare global {
   namespace Grafast {
@@ -20,25 +20,25 @@ type Account = {
   store_active: boolean;
 };
 
-/** The user of an Authorization header. Throws an error with its HTTP status and code. */
-async function authenticate(
+/** Who sends an Authorization header. Throws an error with its HTTP status and code. */
+export async function authenticate(
   header: string | undefined,
   keys: readonly Uint8Array[],
   pool: Pool,
-): Promise<string> {
+): Promise<Claims> {
   const token = /^Bearer +(\S+)$/i.exec(header ?? "")?.[1];
   if (!token) throw apiError("UNAUTHENTICATED", "Expected a header Authorization: Bearer <token>.");
-  const userId = await verifyToken(token, keys);
+  const claims = await verifyToken(token, keys);
   const { rows } = await pool.query<Account>({
     name: "authenticate",
     text: "select user_exists, user_active, store_active from nexus_engine.authenticate($1)",
-    values: [userId],
+    values: [claims.userId],
   });
   const account = rows[0];
   if (!account?.user_exists) throw apiError("UNAUTHENTICATED", "The user does not exist.");
   if (!account.user_active) throw apiError("USER_INACTIVE", "The user is not active.");
   if (!account.store_active) throw apiError("STORE_INACTIVE", "The store is not active.");
-  return userId;
+  return claims;
 }
 
 /** Asks who it is before the document is even parsed. */
@@ -66,11 +66,14 @@ export function makeAuthenticationPlugin(
         },
 
         async processGraphQLRequestBody(next, { request }) {
-          if (!request) throw apiError("UNAUTHENTICATED", "Expected a request over HTTP.");
-          const header = request.getHeader("authorization");
-          request.requestContext.userId = await authenticate(header, keys, pool).catch((err) => {
-            throw failure(err);
-          });
+          // A WebSocket said who it is when it connected, see websocket.ts.
+          if (request) {
+            const header = request.getHeader("authorization");
+            const claims = await authenticate(header, keys, pool).catch((err) => {
+              throw failure(err);
+            });
+            request.requestContext.userId = claims.userId;
+          }
           await next();
         },
       },

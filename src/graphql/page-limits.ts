@@ -11,6 +11,7 @@ import {
   type SelectionSetNode,
 } from "postgraphile/graphql";
 import type { ErrorCode } from "../errors.ts";
+import { maxChanges } from "./live.ts";
 
 export const defaultPage = 50;
 export const maxPage = 100;
@@ -79,7 +80,8 @@ function countRows(
     if (page !== undefined) rows += times * page;
     const inner = field && getNamedType(field.type);
     if (selection.selectionSet && isObjectType(inner)) {
-      rows += countRows(selection.selectionSet, inner, times * (page ?? 1), request);
+      const each = inner.name === "InsightChange" ? maxChanges : (page ?? 1);
+      rows += countRows(selection.selectionSet, inner, times * each, request);
     }
     if (rows > maxRows) {
       throw refusal(
@@ -123,6 +125,10 @@ export const PageLimitsPlugin: GraphileConfig.Plugin = {
   grafast: {
     middleware: {
       execute(next, { args }) {
+        const problem = pageProblem(args as Grafast.ExecutionArgs);
+        return problem ? { errors: [problem] } : next();
+      },
+      subscribe(next, { args }) {
         const problem = pageProblem(args as Grafast.ExecutionArgs);
         return problem ? { errors: [problem] } : next();
       },

@@ -12,8 +12,10 @@ import { NamingPlugin } from "./naming.ts";
 import { PageLimitsPlugin } from "./page-limits.ts";
 import { maxBodyBytes, RequestBodyPlugin } from "./request-body.ts";
 import { ScalarsPlugin } from "./scalars.ts";
+import { sessionOf } from "./session.ts";
 import { SettingsPatchPlugin } from "./settings-patch.ts";
 import { ShapePlugin } from "./shape.ts";
+import { SubscriptionsPlugin } from "./subscriptions.ts";
 
 /** What nexus_api becomes in GraphQL. */
 export function makeSchemaPreset(pool: Pool): GraphileConfig.Preset {
@@ -23,6 +25,8 @@ export function makeSchemaPreset(pool: Pool): GraphileConfig.Preset {
       makePgService({
         pool,
         schemas: ["nexus_api"],
+        // Announcements are heard by our own connection, which says when it was away.
+        pubsub: false,
         // The schema shows what nexus_tienda may see, and no more.
         pgSettingsForIntrospection: { role: "nexus_tienda" },
       }),
@@ -36,7 +40,14 @@ const schemaPreset: GraphileConfig.Preset = {
     PgSimplifyInflectionPreset,
     PostGraphileConnectionFilterPreset,
   ],
-  plugins: [NamingPlugin, ShapePlugin, InsightOrderPlugin, SettingsPatchPlugin, ScalarsPlugin],
+  plugins: [
+    NamingPlugin,
+    ShapePlugin,
+    InsightOrderPlugin,
+    SettingsPatchPlugin,
+    ScalarsPlugin,
+    SubscriptionsPlugin,
+  ],
   disablePlugins: [
     // Global ids.
     "NodePlugin",
@@ -96,13 +107,17 @@ export function makePreset(options: PresetOptions): GraphileConfig.Preset {
       PageLimitsPlugin,
     ],
     grafast: {
-      context: ({ userId }) => ({
-        pgSettings: {
-          role: "nexus_tienda",
-          "nexus.user_id": userId,
-          statement_timeout: String(statementTimeoutMs),
-        },
-      }),
+      context: ({ userId, ws }) => {
+        const session = sessionOf(ws?.socket);
+        return {
+          live: session?.live,
+          pgSettings: {
+            role: "nexus_tienda",
+            "nexus.user_id": session?.userId ?? userId,
+            statement_timeout: String(statementTimeoutMs),
+          },
+        };
+      },
       timeouts: { planning: 2_000 },
       explain: false,
     },

@@ -1,15 +1,23 @@
 import "./graphile-env.ts";
 import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import type { Pool } from "pg";
 import { type PostGraphileInstance, postgraphile } from "postgraphile";
+import { makeGraphQLWSConfig } from "postgraphile/grafserv";
 import { grafserv } from "postgraphile/grafserv/node";
 import type { GraphQLSchema } from "postgraphile/graphql";
+import { startAnnouncements } from "./announcements.ts";
 import { makePreset, makeSchemaPreset, type PresetOptions } from "./preset.ts";
+import { startWebSockets } from "./websocket.ts";
 
 export type GraphQLServer = {
   /** Answers the request, or calls `notFound` when it is none of GraphQL's. */
   handle(req: IncomingMessage, res: ServerResponse, notFound: () => void): Promise<void>;
-  /** Ends subscriptions and gives connections back to the pool, which stays open. */
+  /** Takes a WebSocket for subscriptions, or refuses it. */
+  upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Ends the subscriptions and takes no more. */
+  closeSockets(): Promise<void>;
+  /** Gives connections back to the pool, which stays open. */
   release(): Promise<void>;
 };
 
@@ -29,11 +37,20 @@ async function releaseInstance(instance: PostGraphileInstance): Promise<void> {
   await instance.release();
 }
 
+export type GraphQLOptions = PresetOptions & {
+  /** How often subscribers are pinged, and their users looked at again; default 30 seconds. */
+  subscriberCheckMs?: number;
+};
+
 /** Builds the schema from the database; rejects when that fails. */
-export async function startGraphQL(options: PresetOptions): Promise<GraphQLServer> {
+export async function startGraphQL(options: GraphQLOptions): Promise<GraphQLServer> {
   const instance = postgraphile(makePreset(options));
   const server = instance.createServ(grafserv);
-  const release = () => releaseInstance(instance);
+  const announcements = startAnnouncements(options.pool, options.log);
+  const release = async () => {
+    await announcements.close();
+    await releaseInstance(instance);
+  };
   try {
     await instance.getSchema();
     await server.ready();
@@ -50,5 +67,11 @@ export async function startGraphQL(options: PresetOptions): Promise<GraphQLServe
     });
     if (failure) throw failure;
   };
-  return { handle, release };
+  const sockets = startWebSockets({
+    ...options,
+    graphql: makeGraphQLWSConfig(server),
+    announcements,
+    checkMs: options.subscriberCheckMs ?? 30_000,
+  });
+  return { handle, upgrade: sockets.upgrade, closeSockets: sockets.close, release };
 }

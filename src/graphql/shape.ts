@@ -29,6 +29,9 @@ cent; quantities are units, or kilos of weighed products. A business day runs fr
 the store to the next, in its own time zone, and bears the date on which it ends.`.trim();
 const mutationDescription =
   "Changes to the store of the user who asks, each in a transaction of its own.";
+const subscriptionDescription = `
+What happens in the store of the user who asks, over a WebSocket (graphql-ws). Each subscription begins
+with a message: what is queried after it has come is followed by every later change.`.trim();
 
 /** What PostGraphile generates, as small and as strict as the POS app wants it. */
 export const ShapePlugin: GraphileConfig.Plugin = {
@@ -45,6 +48,7 @@ export const ShapePlugin: GraphileConfig.Plugin = {
       GraphQLObjectType(type, _build, { scope }) {
         if (scope.isRootQuery) return { ...type, description: queryDescription };
         if (scope.isRootMutation) return { ...type, description: mutationDescription };
+        if (scope.isRootSubscription) return { ...type, description: subscriptionDescription };
         return type;
       },
 
@@ -83,7 +87,8 @@ export const ShapePlugin: GraphileConfig.Plugin = {
         };
         const type = wholeLists(field.type);
         // An error in one root field leaves the others of the same request alone.
-        if (scope.isRootQuery) return { ...field, type: getNullableType(type) };
+        if (scope.isRootQuery || scope.isRootSubscription)
+          return { ...field, type: getNullableType(type) };
         // A mutation that succeeds has a result.
         if (Self.name.endsWith("Payload"))
           return { ...field, type: new GraphQLNonNull(getNullableType(type)) };

@@ -3,12 +3,19 @@ import { apiError } from "./errors.ts";
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
+export type Claims = {
+  /** users.id */
+  userId: string;
+  /** Unix time in milliseconds. */
+  expiresAt: number;
+};
+
 /**
- * The users.id in a token of the POS: HS256 with one of these keys (two while a key is replaced),
+ * What a token of the POS says: HS256 with one of these keys (two while a key is replaced),
  * claims sub and exp.
  * Throws UNAUTHENTICATED, or TOKEN_EXPIRED when the token was once good.
  */
-export async function verifyToken(token: string, keys: readonly Uint8Array[]): Promise<string> {
+export async function verifyToken(token: string, keys: readonly Uint8Array[]): Promise<Claims> {
   let expired = false;
   for (const key of keys) {
     try {
@@ -16,7 +23,10 @@ export async function verifyToken(token: string, keys: readonly Uint8Array[]): P
         algorithms: ["HS256"],
         requiredClaims: ["sub", "exp"],
       });
-      if (typeof payload.sub === "string" && uuid.test(payload.sub)) return payload.sub;
+      const { sub, exp } = payload;
+      if (typeof sub === "string" && uuid.test(sub) && exp !== undefined) {
+        return { userId: sub, expiresAt: exp * 1000 };
+      }
     } catch (error) {
       // Only a token whose signature is right gets as far as this.
       if (error instanceof errors.JWTExpired) expired = true;

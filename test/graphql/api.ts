@@ -39,7 +39,11 @@ export type Api = {
 /** The real server on a free port, on a database of the test's own. */
 export async function startApi(
   db: TestDatabase,
-  options: { log?: ReturnType<typeof createLog>; statementTimeoutMs?: number } = {},
+  options: {
+    log?: ReturnType<typeof createLog>;
+    statementTimeoutMs?: number;
+    subscriberCheckMs?: number;
+  } = {},
 ): Promise<Api> {
   const pool = db.poolAs("nexus_server", 5);
   const http = await startHttp({
@@ -52,6 +56,7 @@ export async function startApi(
     statementTimeoutMs: options.statementTimeoutMs ?? 10_000,
     log: options.log ?? createLog("silent"),
     isReady: async () => true,
+    ...(options.subscriberCheckMs && { subscriberCheckMs: options.subscriberCheckMs }),
   });
   const post: Api["post"] = async (body, headers) => {
     const response = await fetch(`${http.url}/graphql`, {

@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { GraphQLField, GraphQLSchema } from "graphql";
 import { buildSchema } from "../../src/graphql/server.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addSale, addStore, addUser, reconcile } from "../support/fixtures.ts";
 import { type Answer, type Api, startApi } from "./api.ts";
+import { connect } from "./subscriber.ts";
 import { asksForId, leaves, requestFor } from "./walk.ts";
 
 /**
@@ -14,14 +16,17 @@ import { asksForId, leaves, requestFor } from "./walk.ts";
 const mark = "SECRETO-A";
 const amount = 7777.77;
 
-type Root = { operation: "query" | "mutation"; field: GraphQLField<unknown, unknown> };
+type Root = {
+  operation: "query" | "mutation" | "subscription";
+  field: GraphQLField<unknown, unknown>;
+};
 
 describe("a token of another store", () => {
   let db: TestDatabase;
   let api: Api;
   let schema: GraphQLSchema;
   let a: { tienda: string; user: string; ids: string[] };
-  let b: { user: string };
+  let b: { tienda: string; user: string };
 
   before(async () => {
     db = await createTestDatabase();
@@ -29,8 +34,8 @@ describe("a token of another store", () => {
     schema = await buildSchema(api.pool);
     a = await addMarkedStore();
     const tienda = await addStore(db.pool, { nombre: "La otra" });
-    b = { user: await addUser(db.pool, tienda) };
     const productoId = await addProduct(db.pool, tienda, { stock: 1 });
+    b = { tienda, user: await addUser(db.pool, tienda) };
     await addSale(db.pool, tienda, {
       fecha: new Date(Date.now() - 1000),
       lines: [{ productoId, cantidad: 1, precio: 100 }],
@@ -101,8 +106,14 @@ describe("a token of another store", () => {
   }
 
   const roots = (operation: Root["operation"]): Root[] => {
-    const type = operation === "query" ? schema.getQueryType() : schema.getMutationType();
-    return Object.values(type?.getFields() ?? {}).map((field) => ({ operation, field }));
+    const type = {
+      query: schema.getQueryType(),
+      mutation: schema.getMutationType(),
+      subscription: schema.getSubscriptionType(),
+    }[operation];
+    const fields = Object.values(type?.getFields() ?? {});
+    assert.ok(fields.length > 0);
+    return fields.map((field) => ({ operation, field }));
   };
 
   /** One answer for each of A's ids, or one if the field asks for none. */
@@ -173,6 +184,58 @@ describe("a token of another store", () => {
     await removeA();
     assert.deepEqual(await askAll(), withA);
     a = await addMarkedStore();
+  });
+
+  /** What two users receive of a subscription, with each of A's ids, while much happens in both stores. */
+  async function received(root: Root) {
+    const ids = asksForId(root.field) ? a.ids : ["none"];
+    const watch = async (user: string) => {
+      const subscriber = await connect(api, user);
+      const subscriptions = ids.map((id) =>
+        subscriber.subscribe(requestFor("subscription", root.field, id)),
+      );
+      const end = subscriber.subscribe("subscription { insightChanged { refetch } }");
+      for (const subscription of [...subscriptions, end]) await subscription.next();
+      return { subscriber, subscriptions, end };
+    };
+    const users = [await watch(a.user), await watch(b.user)];
+    for (const factor of [2, 3]) {
+      await db.pool.query(
+        "update public.productos set stock_actual = stock_actual + $1 where tienda_id in ($2, $3)",
+        [factor, a.tienda, b.tienda],
+      );
+      await db.pool.query(
+        "update nexus_engine.refresh_request set queued_at = now() where tienda_id = $1",
+        [a.tienda],
+      );
+      await reconcile(db.pool, [a.tienda, b.tienda], new Date());
+      // What was announced before this has been received.
+      for (const { end } of users) assert.ok(await end.next());
+      await sleep(50);
+    }
+    return users.map(({ subscriber, subscriptions }) => {
+      subscriber.close();
+      const messages = subscriptions.flatMap((subscription) => subscription.received);
+      assert.deepEqual(
+        messages.flatMap(({ errors }) => errors ?? []),
+        [],
+        root.field.name,
+      );
+      return messages.map(({ data }) => data);
+    });
+  }
+
+  it("receives nothing of the store by any subscription, whose own token receives it by each", async () => {
+    for (const root of roots("subscription")) {
+      const { name } = root.field;
+      const [ofA, ofB] = await received(root);
+      assert.deepEqual(leaves(ofB).filter(isOfA), [], name);
+      assert.ok(leaves(ofA).some(isOfA), `${name} shows no marked value: mark more of store A`);
+      assert.ok(
+        (ofA?.length ?? 0) > (asksForId(root.field) ? a.ids.length : 1),
+        `${name} is silent`,
+      );
+    }
   });
 
   it("gets nothing of the store from any mutation, and changes nothing of it", async () => {

@@ -73,7 +73,7 @@ export const asksForId = (field: GraphQLField<unknown, unknown>) =>
 
 /** A request for one root field with all that lies below it. */
 export function requestFor(
-  operation: "query" | "mutation",
+  operation: "query" | "mutation" | "subscription",
   field: GraphQLField<unknown, unknown>,
   id: string,
 ): string {
