@@ -9,6 +9,9 @@ on conflict (tipo) do update set kind = excluded.kind, title = excluded.title, d
 create or replace function nexus_engine.insight_producto_sin_stock(tiendas uuid[], as_of timestamptz)
 returns setof nexus_engine.finding language sql stable parallel safe
 as $$
+  with store as materialized (
+    select s.tienda_id from nexus_engine.store s where s.tienda_id = any (tiendas) and s.is_active
+  )
   select
     p.tienda_id,
     p.producto_id::text,
@@ -22,11 +25,16 @@ as $$
     jsonb_build_object(
       'producto_id', p.producto_id, 'producto_sku', p.sku, 'stock_actual', p.stock, 'producto_nombre', p.nombre)
   from (
-    select l.tienda_id, l.producto_id, l.nombre, l.sku, l.tipo, nexus_engine.quantity(l.stock_actual) as stock
+    select w.tienda_id, w.producto_id, l.nombre, l.sku, l.tipo, nexus_engine.quantity(l.stock_actual) as stock
     from nexus_engine.stock_watch w
-    join nexus_engine.product_level l on l.producto_id = w.producto_id and l.tienda_id = w.tienda_id
+    join store s on s.tienda_id = w.tienda_id
+    cross join lateral (
+      select p.nombre, p.sku, p.tipo, p.stock_actual from public.productos p
+      where p.id = w.producto_id and p.tienda_id = w.tienda_id and p.is_active
+        and p.stock_actual <= 0 and p.stock_actual > -1e9
+      offset 0
+    ) l
     where w.tienda_id = any (tiendas) and w.is_out
-      and nexus_engine.stock_band(l.stock_actual, l.low_level, l.critical_level) = 4
     offset 0
   ) p
 $$;

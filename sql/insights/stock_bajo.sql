@@ -5,11 +5,17 @@ on conflict (tipo) do update set kind = excluded.kind, title = excluded.title, d
 
 -- Reads the products that stock_watch lists. stock_actual and umbral are units, or kilos for
 -- productos of tipo pesable.
--- `offset 0` makes the quantity be computed once a row, and the keys of extra_data stand in the
--- order in which jsonb keeps them, which saves the sort.
+-- The lateral with `offset 0` fetches products by their id: joined, the planner reads them all for a
+-- hundred stores. The other `offset 0` makes the quantity be computed once a row. The keys of
+-- extra_data stand in the order in which jsonb keeps them, which saves the sort.
 create or replace function nexus_engine.insight_stock_bajo(tiendas uuid[], as_of timestamptz)
 returns setof nexus_engine.finding language sql stable parallel safe
 as $$
+  with store as materialized (
+    select s.tienda_id, s.low_stock_threshold, s.low_level, s.critical_level
+    from nexus_engine.store s
+    where s.tienda_id = any (tiendas) and s.is_active
+  )
   select
     p.tienda_id,
     p.producto_id::text,
@@ -23,14 +29,21 @@ as $$
       'umbral', p.umbral, 'producto_id', p.producto_id, 'producto_sku', p.sku,
       'stock_actual', p.stock, 'producto_nombre', p.nombre)
   from (
-    select l.tienda_id, l.producto_id, l.nombre, l.sku, l.tipo,
+    select w.tienda_id, w.producto_id, l.nombre, l.sku, l.tipo,
       nexus_engine.quantity(l.stock_actual) as stock,
-      trim_scale(l.low_stock_threshold) as umbral,
-      case nexus_engine.stock_band(l.stock_actual, l.low_level, l.critical_level)
+      trim_scale(coalesce(ps.min_stock, s.low_stock_threshold)) as umbral,
+      case nexus_engine.stock_band(
+          l.stock_actual, coalesce(ps.min_stock::double precision, s.low_level), s.critical_level)
         when 3 then 'CRITICA' when 2 then 'ALTA' when 1 then 'MEDIA'
       end as nivel
     from nexus_engine.stock_watch w
-    join nexus_engine.product_level l on l.producto_id = w.producto_id and l.tienda_id = w.tienda_id
+    join store s on s.tienda_id = w.tienda_id
+    cross join lateral (
+      select p.nombre, p.sku, p.tipo, p.stock_actual from public.productos p
+      where p.id = w.producto_id and p.tienda_id = w.tienda_id and p.is_active
+      offset 0
+    ) l
+    left join nexus_engine.product_settings ps on ps.producto_id = w.producto_id
     where w.tienda_id = any (tiendas) and not w.is_out
     offset 0
   ) p
