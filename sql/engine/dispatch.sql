@@ -1,5 +1,6 @@
 -- Enqueues the batches of one scheduled task: jobs of refresh_stores for the stores that are due,
--- at most p_batch each, in the caller's transaction. Stores are always due for types of kind
+-- in the caller's transaction. A batch is as much work as p_batch ordinary stores: a store weighs one
+-- and a hundredth of its low products, so that a large one runs alone and delays no other. Stores are always due for types of kind
 -- `state`; for types of kind `period` when due_periods says so, which is computed from state: a
 -- tick that comes late or twice finds what is left to do, or nothing.
 --   p_task: name of the task, part of the job keys.
@@ -15,7 +16,7 @@ declare
   active uuid[] := array(select t.id from public.tiendas t where t.is_active order by t.id);
   kinds record;
   due uuid[];
-  added int;
+  specs graphile_worker.job_spec[];
 begin
   jobs := 0; stores := 0;
   for kinds in
@@ -38,19 +39,49 @@ begin
       continue;
     end if;
 
-    perform graphile_worker.add_jobs(array_agg(row(
+    select array_agg(row(
       'refresh_stores',
       json_build_object('tiendas', b.tiendas, 'tipos', kinds.tipos),
-      null, null, 5, p_task || ':' || kinds.kind || ':' || b.batch, 0, null
-    )::graphile_worker.job_spec), true)
-    from (
-      select (n - 1) / p_batch as batch, array_agg(id order by n) as tiendas
-      from unnest(due) with ordinality u (id, n) group by 1
-    ) b;
-
-    added := (cardinality(due) + p_batch - 1) / p_batch;
-    jobs := jobs + added;
+      null, null, 5, p_task || ':' || kinds.kind || ':' || b.number, 0, null
+    )::graphile_worker.job_spec)
+    into specs from nexus_engine.batches(due, p_batch) b;
+    perform graphile_worker.add_jobs(specs, true);
+    jobs := jobs + cardinality(specs);
     stores := stores + cardinality(due);
   end loop;
+end;
+$$;
+
+-- These stores in batches, in their order, see dispatch. A batch ends where the next store would make
+-- it heavier than p_batch; none has more than the 1,000 stores that refresh_stores takes.
+create or replace function nexus_engine.batches(p_tiendas uuid[], p_batch int)
+returns table (number int, tiendas uuid[]) language plpgsql
+as $$
+declare
+  load numeric := 0;
+  store record;
+begin
+  number := 0;
+  tiendas := '{}';
+  for store in
+    select u.id, 1 + coalesce(w.low, 0) / 100.0 as weight
+    from unnest(p_tiendas) with ordinality u (id, n)
+    left join (
+      select k.tienda_id, count(*) as low from nexus_engine.stock_watch k group by k.tienda_id
+    ) w on w.tienda_id = u.id
+    order by u.n
+  loop
+    if cardinality(tiendas) > 0 and (load + store.weight > p_batch or cardinality(tiendas) = 1000) then
+      return next;
+      number := number + 1;
+      tiendas := '{}';
+      load := 0;
+    end if;
+    tiendas := tiendas || store.id;
+    load := load + store.weight;
+  end loop;
+  if cardinality(tiendas) > 0 then
+    return next;
+  end if;
 end;
 $$;

@@ -42,6 +42,30 @@ describe("dispatch", () => {
     assert.deepEqual(queued[0].payload.tipos, ["STOCK_BAJO"]);
   });
 
+  it("gives a store with many low products a batch of its own", async () => {
+    const large = stores.toSorted()[2] as string;
+    await db.pool.query(
+      "insert into nexus_engine.stock_watch select $1, gen_random_uuid(), false from generate_series(1, 500)",
+      [large],
+    );
+    // Three ordinary stores weigh three; this one alone weighs six.
+    assert.deepEqual(await dispatch("stock", ["STOCK_BAJO"], "2026-11-24T12:00:00Z"), {
+      jobs: 4,
+      stores: 7,
+    });
+    const queued = await jobs();
+    assert.deepEqual(
+      queued.map(({ payload }) => payload.tiendas.length),
+      [2, 1, 3, 1],
+    );
+    assert.deepEqual(queued[1].payload.tiendas, [large]);
+    assert.deepEqual(
+      queued.flatMap(({ payload }) => payload.tiendas),
+      stores.toSorted(),
+    );
+    await db.pool.query("delete from nexus_engine.stock_watch");
+  });
+
   it("does not pile up when the queue is slow", async () => {
     for (const minute of ["00", "15", "30"])
       await dispatch("stock", ["STOCK_BAJO"], `2026-11-24T12:${minute}:00Z`);
