@@ -277,15 +277,15 @@ language plpgsql security definer set search_path = ''
 as $$
 declare
   changed nexus_engine.product_settings := coalesce(new, old);
-  stock double precision;
+  out_now boolean;
 begin
-  select p.stock_actual into stock from public.productos p
+  select p.is_active and nexus_engine.stock_band(p.stock_actual, 0, 0) = 4 into out_now from public.productos p
   where p.id = changed.producto_id and p.tienda_id = changed.tienda_id;
   if found then
     perform nexus_engine.ask_for_triggers(new.min_stock::double precision);
     perform pg_notify('nexus_stock', '');
     insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
-    values (changed.tienda_id, changed.producto_id, stock <= 0 and stock > -1e9);
+    values (changed.tienda_id, changed.producto_id, out_now);
   elsif tg_op <> 'DELETE' then
     raise exception 'producto_id: expected a product of the store %, got %', changed.tienda_id, changed.producto_id
       using errcode = 'NX001', column = 'producto_id';

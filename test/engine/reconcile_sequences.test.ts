@@ -5,8 +5,8 @@ import type { Pool } from "pg";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addStore, reconcile, setSettings, setStock } from "../support/fixtures.ts";
 
-const stocks = [-2, 0, 1, 3, 4, 5, 6, 9, 10, 11, 25, 60, "NaN", "Infinity"] as const;
-const products = 4;
+const stocks = [-2, 0, 1, 3, 4, 5, 6, 8, 10, 60, "NaN", "Infinity"] as const;
+const products = 2;
 const product = fc.integer({ min: 0, max: products - 1 });
 
 type Command =
@@ -247,8 +247,8 @@ describe("any sequence of sales, dismissals, deletions and changes of thresholds
   }
 
   it("ends in what a recomputation gives, and shows at every pass what the owner should see", async () => {
-    await fc.assert(fc.asyncProperty(fc.array(command, { minLength: 5, maxLength: 30 }), run), {
-      numRuns: 60,
+    await fc.assert(fc.asyncProperty(fc.array(command, { minLength: 10, maxLength: 40 }), run), {
+      numRuns: 200,
       interruptAfterTimeLimit: 12_000,
       markInterruptAsFailure: false,
     });
