@@ -316,6 +316,18 @@ begin
 end;
 $$;
 
+-- Locks these stores against other reconcilers until the end of the transaction: one lock a store,
+-- always in the same order. Call it in a statement of its own: what another session committed while
+-- this one waited is then seen by the next statement's snapshot.
+create or replace function nexus_engine.lock_stores(p_tiendas uuid[]) returns void
+language plpgsql
+as $$
+begin
+  perform pg_advisory_xact_lock(k.key)
+  from (select hashtextextended(t::text, 0) as key from unnest(p_tiendas) t order by 1) k;
+end;
+$$;
+
 -- Reconciles these stores at as_of, in the caller's transaction, and announces what changed.
 --   p_tipos: types of nexus_engine.insight_type, null for all; disabled ones are passed over.
 --   p_tiendas: stores; unknown and inactive ones are passed over.
@@ -354,10 +366,7 @@ begin
     return;
   end if;
 
-  -- One lock a store, always in the same order, in a statement of its own: what another session
-  -- committed while this one waited is then seen by the next statement's snapshot.
-  perform pg_advisory_xact_lock(k.key)
-  from (select hashtextextended(t::text, 0) as key from unnest(tiendas) t order by 1) k;
+  perform nexus_engine.lock_stores(tiendas);
 
   perform nexus_engine.update_stock_watch(tiendas, p_as_of);
 

@@ -83,8 +83,7 @@ declare
   announced nexus_engine.announcement[];
 begin
   -- The reconciler's own locks, taken before its memory is touched.
-  perform pg_advisory_xact_lock(k.key)
-  from (select hashtextextended(t::text, 0) as key from unnest(p_tiendas) t order by 1) k;
+  perform nexus_engine.lock_stores(p_tiendas);
 
   delete from nexus_engine.open_insight o
   using nexus_engine.insight_type it

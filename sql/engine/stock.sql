@@ -310,8 +310,7 @@ declare
 begin
   stores := cardinality(tiendas);
   last_store := tiendas[stores];
-  perform pg_advisory_xact_lock(k.key)
-  from (select hashtextextended(t::text, 0) as key from unnest(tiendas) t order by 1) k;
+  perform nexus_engine.lock_stores(tiendas);
   -- What is known to the outbox is no difference.
   perform nexus_engine.absorb_stock_events(tiendas);
   repaired := nexus_engine.check_stock_watch(tiendas, p_as_of);
