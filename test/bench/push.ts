@@ -12,6 +12,7 @@ import { startEmbedded } from "../../src/database/embedded.ts";
 import { prepareDatabase } from "../../src/database/prepare.ts";
 import { signToken } from "../../src/graphql/token.ts";
 import { createLog } from "../../src/log.ts";
+import { milliseconds, printTable } from "./figures.ts";
 import { type Arrivals, importStock, openShop, type Shop, sell } from "./shops.ts";
 
 /**
@@ -233,22 +234,6 @@ function row(name: string, values: number[]): string[] {
   const sorted = values.toSorted((a, b) => a - b);
   const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
   return [name, ...[0.5, 0.9, 0.99, 1].map((q) => milliseconds(at(q)))];
-}
-
-function milliseconds(ms: number): string {
-  if (ms < 10) return `${ms.toFixed(2)} ms`;
-  return ms < 1000 ? `${ms.toFixed(0)} ms` : `${(ms / 1000).toFixed(2)} s`;
-}
-
-function printTable(title: string, headings: string[], rows: (string | number)[][]): void {
-  const cells = [headings, ...rows.map((cellsOfRow) => cellsOfRow.map(String))];
-  const widths = headings.map((_, i) => Math.max(...cells.map((line) => line[i]?.length ?? 0)));
-  console.log(`\n${title}`);
-  for (const line of cells) {
-    console.log(
-      `  ${line.map((cell, i) => (i === 0 ? cell.padEnd(widths[i] ?? 0) : cell.padStart(widths[i] ?? 0))).join("  ")}`,
-    );
-  }
 }
 
 await bench();
