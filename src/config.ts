@@ -24,6 +24,8 @@ const Environment = z.object({
   JOB_TIME_LIMIT_SECONDS: z.coerce.number().int().min(1).max(86_400).default(1800),
   STORES_PER_JOB: z.coerce.number().int().min(1).max(1000).default(100),
   INSIGHT_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(180),
+  JOB_RUN_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
+  JOB_RUNS_KEPT: z.coerce.number().int().min(1000).max(1_000_000_000).default(1_000_000),
   STATEMENT_TIMEOUT_MS: z.coerce.number().int().min(100).max(600_000).default(10_000),
 });
 
@@ -45,6 +47,8 @@ export type Config = {
   jobTimeLimitMs: number;
   storesPerJob: number;
   insightRetentionDays: number;
+  jobRunRetentionDays: number;
+  jobRunsKept: number;
   statementTimeoutMs: number;
 };
 
@@ -83,6 +87,8 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     jobTimeLimitMs: e.JOB_TIME_LIMIT_SECONDS * 1000,
     storesPerJob: e.STORES_PER_JOB,
     insightRetentionDays: e.INSIGHT_RETENTION_DAYS,
+    jobRunRetentionDays: e.JOB_RUN_RETENTION_DAYS,
+    jobRunsKept: e.JOB_RUNS_KEPT,
     statementTimeoutMs: e.STATEMENT_TIMEOUT_MS,
   };
 }

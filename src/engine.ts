@@ -39,7 +39,7 @@ export async function startEngine(
       const pool = createPool({
         connectionString: database.workerUrl,
         log,
-        max: config.workerConcurrency + 4,
+        max: config.workerConcurrency + 6,
         name: "nexus-worker",
         role: "nexus_worker",
       });

@@ -5,18 +5,26 @@ import { defineTask } from "../src/worker/define-task.ts";
 export default defineTask({
   payload: z.strictObject({ _cron: z.unknown().optional() }),
   run: async ({ transaction, settings, signal }) => {
-    let deleted = 0;
-    for (;;) {
-      signal.throwIfAborted();
-      const count = await transaction(async (client) => {
-        const { rows } = await client.query<{ purge: number }>(
-          "select nexus_engine.purge($1, make_interval(days => $2), 5000)",
-          [new Date(), settings.insightRetentionDays],
+    const untilNone = async (text: string, values: unknown[]) => {
+      for (let deleted = 0; ; ) {
+        signal.throwIfAborted();
+        const { rows } = await transaction((client) =>
+          client.query<{ deleted: number }>(text, values),
         );
-        return rows[0]?.purge ?? 0;
-      });
-      if (count === 0) return { deleted };
-      deleted += count;
-    }
+        if (!rows[0]?.deleted) return deleted;
+        deleted += rows[0].deleted;
+      }
+    };
+    const now = new Date();
+    return {
+      deleted: await untilNone(
+        "select nexus_engine.purge($1, make_interval(days => $2), 5000) as deleted",
+        [now, settings.insightRetentionDays],
+      ),
+      jobs: await untilNone(
+        "select nexus_engine.purge_jobs($1, make_interval(days => $2), $3, 5000) as deleted",
+        [now, settings.jobRunRetentionDays, settings.jobRunsKept],
+      ),
+    };
   },
 });

@@ -1,5 +1,6 @@
 import type { ClientBase } from "pg";
-import { PermanentError, type TaskContext } from "./define-task.ts";
+import type { TaskContext } from "./define-task.ts";
+import { codeOf, messageOf, PermanentError } from "./failure.ts";
 
 export type RefreshPayload = {
   tiendas: string[];
@@ -143,14 +144,4 @@ async function splitInHalves({
   });
   log.warn({ stores: payload.tiendas.length }, "time limit reached, split in two");
   return { split: 2 };
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string"
-    ? error.code
-    : undefined;
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

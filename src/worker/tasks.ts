@@ -2,13 +2,13 @@ import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import type { TaskList } from "graphile-worker";
-import type { Logger } from "../log.ts";
-import { type TaskDefinition, type TaskSettings, toGraphileTask } from "./define-task.ts";
+import { type Surroundings, toGraphileTask } from "./attempt.ts";
+import type { TaskDefinition } from "./define-task.ts";
 
 export const tasksDir = join(import.meta.dirname, "../../tasks");
 
 /** Every file of tasks/, wrapped, under the name of its file. */
-export async function loadTasks(settings: TaskSettings, log: Logger): Promise<TaskList> {
+export async function loadTasks(surroundings: Surroundings): Promise<TaskList> {
   const files = (await readdir(tasksDir)).filter((file) => file.endsWith(".ts")).sort();
   const entries = await Promise.all(
     files.map(async (file) => {
@@ -18,7 +18,7 @@ export async function loadTasks(settings: TaskSettings, log: Logger): Promise<Ta
       );
       if (!module.default)
         throw new Error(`tasks/${file}: expected a default export by defineTask`);
-      return [identifier, toGraphileTask(identifier, module.default, settings, log)] as const;
+      return [identifier, toGraphileTask(identifier, module.default, surroundings)] as const;
     }),
   );
   return Object.fromEntries(entries);

@@ -2,17 +2,17 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { runOnce } from "graphile-worker";
 import type { Pool } from "pg";
 import { createLog, graphileLogger } from "../../src/log.ts";
-import {
-  type TaskDefinition,
-  type TaskSettings,
-  toGraphileTask,
-} from "../../src/worker/define-task.ts";
+import { toGraphileTask } from "../../src/worker/attempt.ts";
+import type { TaskDefinition, TaskSettings } from "../../src/worker/define-task.ts";
+import { createLedger } from "../../src/worker/ledger.ts";
 import { loadTasks } from "../../src/worker/tasks.ts";
 
 export const settings: TaskSettings = {
   jobTimeLimitMs: 10_000,
   storesPerJob: 100,
   insightRetentionDays: 180,
+  jobRunRetentionDays: 30,
+  jobRunsKept: 1_000_000,
 };
 
 /** Runs the jobs that are ready, those they enqueue included, with the tasks of tasks/ or these. */
@@ -21,15 +21,21 @@ export async function runJobs(
   options: { tasks?: Record<string, TaskDefinition>; settings?: Partial<TaskSettings> } = {},
 ): Promise<void> {
   const log = createLog("silent");
-  const given = { ...settings, ...options.settings };
+  const surroundings = {
+    settings: { ...settings, ...options.settings },
+    log,
+    ledger: createLedger(pool, log),
+    pool,
+    running: new Map(),
+  };
   const taskList = options.tasks
     ? Object.fromEntries(
         Object.entries(options.tasks).map(([name, task]) => [
           name,
-          toGraphileTask(name, task, given, log),
+          toGraphileTask(name, task, surroundings),
         ]),
       )
-    : await loadTasks(given, log);
+    : await loadTasks(surroundings);
   await runOnce({
     pgPool: pool,
     taskList,

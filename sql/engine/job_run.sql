@@ -1,0 +1,100 @@
+-- The fence. Whatever a worker writes for a job, it writes while it holds this lock shared; whoever
+-- takes the worker's jobs away holds it alone. So a worker that was thought dead either still writes
+-- and is not robbed, or was robbed and can write no more.
+create or replace function nexus_engine.worker_fence(p_worker text) returns bigint
+language sql immutable parallel safe
+as $$ select hashtextextended(p_worker, 1) $$;
+
+-- Whether this attempt of the job is still this worker's. Read under the fence.
+create or replace function nexus_engine.holds_job(p_worker text, p_job_id bigint, p_attempt int) returns boolean
+language sql stable
+as $$
+  select exists (
+    select from graphile_worker._private_jobs j
+    where j.id = p_job_id and j.locked_by = p_worker and j.attempts = p_attempt)
+$$;
+
+-- Begins what a task writes: first statement of each of its transactions.
+--   p_timeout_ms: after which Postgres cancels a statement of this transaction.
+-- Errors: NX005 when the job was taken away, because the worker did not answer for too long.
+create or replace function nexus_engine.begin_work(p_worker text, p_job_id bigint, p_attempt int, p_timeout_ms int)
+returns void language plpgsql
+as $$
+begin
+  perform pg_advisory_xact_lock_shared(nexus_engine.worker_fence(p_worker));
+  if not nexus_engine.holds_job(p_worker, p_job_id, p_attempt) then
+    raise exception 'job %: attempt % is not this worker''s any more, got %', p_job_id, p_attempt, p_worker
+      using errcode = 'NX005';
+  end if;
+  perform set_config('statement_timeout', p_timeout_ms::text, true),
+    -- A worker that is gone, or its machine, must not keep what it locked.
+    set_config('client_connection_check_interval', '250', true),
+    set_config('tcp_keepalives_idle', '5', true), set_config('tcp_keepalives_interval', '2', true),
+    set_config('tcp_keepalives_count', '3', true),
+    -- Nor one that was frozen in the middle.
+    set_config('idle_in_transaction_session_timeout', '60000', true);
+end;
+$$;
+
+-- Writes what a worker has to tell about its attempts, many at once. One that failed or was cancelled
+-- is its job's last, one that a shutdown cut short does not count.
+--   p_runs: an array of objects with job and attempt. Of an attempt that is not in the ledger yet also
+--   age (ms since it began) and tiendas; of one that is: id. Of one that has ended: outcome, code,
+--   message, counts and ended (ms ago). Times are the database's clock.
+--   returns the ids under which attempts stand in the ledger, in the order of p_runs; null for an
+--   attempt that was taken away, of which nothing is written.
+create or replace function nexus_engine.write_job_runs(p_worker text, p_runs json)
+returns setof bigint language plpgsql
+as $$
+declare
+  at timestamptz := clock_timestamp();
+begin
+  perform pg_advisory_xact_lock_shared(nexus_engine.worker_fence(p_worker));
+  return query
+  with told as materialized (
+    select r.n, t.*
+    from json_array_elements(p_runs) with ordinality r (run, n)
+    cross join lateral json_to_record(r.run) t (
+      id bigint, job bigint, attempt int, age float8, ended float8, tiendas uuid[], outcome text,
+      code text, message text, counts jsonb)
+  ),
+  opened as (
+    insert into nexus_engine.job_run as new (
+      job_id, task, attempt, max_attempts, payload, tiendas, queued_at, due_at, started_at, finished_at,
+      outcome, error_code, error_message, counts, worker)
+    select j.id, k.identifier, j.attempts, j.max_attempts, j.payload, t.tiendas, j.created_at, j.run_at,
+      at - t.age * interval '1 ms', case when t.outcome is not null then at - t.ended * interval '1 ms' end,
+      t.outcome, t.code, t.message, t.counts, p_worker
+    from told t
+    join graphile_worker._private_jobs j on j.id = t.job and j.locked_by = p_worker and j.attempts = t.attempt
+    join graphile_worker._private_tasks k on k.id = j.task_id
+    where t.id is null
+    returning new.id, new.job_id
+  ),
+  closed as (
+    update nexus_engine.job_run r
+    set finished_at = at - t.ended * interval '1 ms', outcome = t.outcome, error_code = t.code,
+      error_message = t.message, counts = t.counts
+    from told t
+    where t.id is not null and t.outcome is not null and r.id = t.id and r.finished_at is null
+    returning r.id
+  ),
+  heard as (
+    delete from nexus_engine.job_cancellation c
+    using told t where t.outcome is not null and c.job_id = t.job
+  ),
+  -- Graphile Worker has no error that means "do not retry", nor one that means "not its fault".
+  reckoned as (
+    update graphile_worker._private_jobs j
+    set max_attempts = case when t.outcome = 'retrying' then greatest(j.max_attempts, j.attempts + 1) else j.attempts end
+    from told t
+    where (t.outcome in ('failed', 'cancelled') or t.outcome = 'retrying' and t.code = 'SHUTDOWN')
+      and j.id = t.job and j.locked_by = p_worker and j.attempts = t.attempt
+  )
+  select coalesce(o.id, c.id)
+  from told t
+  left join opened o on t.id is null and o.job_id = t.job
+  left join closed c on c.id = t.id
+  order by t.n;
+end;
+$$;

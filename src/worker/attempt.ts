@@ -1,0 +1,141 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Task } from "graphile-worker";
+import type { Pool } from "pg";
+import type { z } from "zod";
+import type { Logger } from "../log.ts";
+import type { TaskDefinition, TaskSettings } from "./define-task.ts";
+import {
+  describeFailure,
+  type Failure,
+  PayloadError,
+  ShutdownError,
+  TimeLimitError,
+} from "./failure.ts";
+import type { Ledger } from "./ledger.ts";
+import { inTransaction } from "./transaction.ts";
+
+/** What an aborted task has left to write down how it ended, before its slot is given to another job. */
+const farewellMs = 10_000;
+
+/** The jobs that this process runs, by id: how to end each. */
+export type Running = Map<string, AbortController>;
+
+export type Surroundings = {
+  settings: TaskSettings;
+  log: Logger;
+  ledger: Ledger;
+  /** Connections for the tasks' transactions. */
+  pool: Pool;
+  running: Running;
+};
+
+/**
+ * What Graphile Worker runs for one task: checks the payload, sets the time limit, gives the task its
+ * logger and its transactions, and writes down how the attempt ended before Graphile Worker is told.
+ */
+export function toGraphileTask(
+  identifier: string,
+  definition: TaskDefinition,
+  { settings, log: parentLog, ledger, pool, running }: Surroundings,
+): Task {
+  const timeLimitMs = definition.timeLimitMs ?? settings.jobTimeLimitMs;
+  return async (rawPayload, { job, abortSignal: shutdown }) => {
+    const log = parentLog.child({ task: identifier, job: job.id, attempt: job.attempts });
+    const began = performance.now();
+    const run = ledger.begin(job);
+    const aborting = new AbortController();
+    const { signal } = aborting;
+    const limit = setTimeout(() => {
+      aborting.abort(new TimeLimitError(`ran longer than its limit of ${timeLimitMs} ms`));
+    }, timeLimitMs);
+    const onShutdown = () => aborting.abort(new ShutdownError("the worker stopped"));
+    shutdown?.addEventListener("abort", onShutdown, { once: true });
+    running.set(job.id, aborting);
+    let counts: Record<string, unknown> | undefined;
+    let failure: Failure | undefined;
+    let failed: unknown;
+    try {
+      const payload = parsePayload(identifier, definition.payload, rawPayload);
+      run.tiendas = storesOf(payload);
+      const work = definition.run({
+        payload,
+        signal,
+        log: run.tiendas?.length === 1 ? log.child({ tienda: run.tiendas[0] }) : log,
+        settings,
+        lastAttempt: job.attempts >= job.max_attempts,
+        transaction: (act) =>
+          inTransaction(pool, job, { signal, deadline: began + timeLimitMs, farewellMs }, act),
+      });
+      counts = await orGivenUp(work, signal, log);
+    } catch (error) {
+      failed = error;
+      failure = describeFailure(error, signal.reason, job.attempts >= job.max_attempts);
+    } finally {
+      clearTimeout(limit);
+      shutdown?.removeEventListener("abort", onShutdown);
+    }
+    const ms = Math.round(performance.now() - began);
+    if (failure) log.error({ err: failed, outcome: failure.outcome, ms }, "failed");
+    else log.info({ ...counts, ms }, "done");
+    const kept = await run
+      .finish(failure ?? { outcome: "succeeded", counts })
+      .finally(() => running.delete(job.id));
+    // Graphile Worker then fails the job only if it still is this worker's.
+    if (!kept)
+      throw new Error("the job was taken away, because the worker did not answer for too long");
+    if (failure) throw new Error(failure.message, { cause: failed });
+  };
+}
+
+/** Waits for the task, but for one that goes on though it was aborted only so long. */
+async function orGivenUp<T>(work: Promise<T>, signal: AbortSignal, log: Logger): Promise<T> {
+  const settled = new AbortController();
+  const givenUp = new Promise<never>((_resolve, reject) => {
+    const start = () => {
+      sleep(farewellMs + 1_000, undefined, { signal: settled.signal }).then(
+        () => {
+          log.warn("goes on though it was aborted; its slot is free again");
+          reject(signal.reason);
+        },
+        () => {},
+      );
+    };
+    if (signal.aborted) start();
+    else signal.addEventListener("abort", start, { once: true, signal: settled.signal });
+  });
+  try {
+    return await Promise.race([work, givenUp]);
+  } finally {
+    settled.abort();
+    work.catch(() => {});
+  }
+}
+
+/** The checked payload, or a PayloadError that says which field, what was expected, what came. */
+function parsePayload<Payload>(
+  identifier: string,
+  schema: z.ZodType<Payload>,
+  raw: unknown,
+): Payload {
+  const parsed = schema.safeParse(raw ?? {}, { reportInput: true });
+  if (parsed.success) return parsed.data;
+  const problems = parsed.error.issues.map((issue) => {
+    const field = ["payload", ...issue.path].join(".");
+    return `${field}: ${issue.message}, got ${shown(issue.input)}`;
+  });
+  throw new PayloadError(`${identifier}: ${problems.join("; ")}`);
+}
+
+function shown(input: unknown): string {
+  const text = JSON.stringify(input) ?? String(input);
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text;
+}
+
+function storesOf(payload: unknown): string[] | undefined {
+  return typeof payload === "object" &&
+    payload !== null &&
+    "tiendas" in payload &&
+    Array.isArray(payload.tiendas)
+    ? payload.tiendas
+    : undefined;
+}

@@ -1,0 +1,77 @@
+/** An error that no retry can mend: the attempt that throws it is the job's last. */
+export class PermanentError extends Error {
+  override name = "PermanentError";
+  code = "PERMANENT";
+}
+
+/** The payload is not what the task accepts. */
+export class PayloadError extends PermanentError {
+  override name = "PayloadError";
+  override code = "PAYLOAD";
+}
+
+/** An operator ended the job, see nexus_engine.cancel_job. */
+export class CancelledError extends PermanentError {
+  override name = "CancelledError";
+  override code = "CANCELLED";
+}
+
+/** The job ran longer than it may; with the code of Postgres's own time-out. */
+export class TimeLimitError extends Error {
+  override name = "TimeLimitError";
+  code = "57014";
+}
+
+/** The worker stops and could not wait any longer; the attempt does not count. */
+export class ShutdownError extends Error {
+  override name = "ShutdownError";
+  code = "SHUTDOWN";
+}
+
+export type Failure = {
+  outcome: "failed" | "retrying" | "timed_out" | "cancelled";
+  /** A SQLSTATE, a code of Node, or one of the classes above. */
+  code: string;
+  message: string;
+};
+
+/**
+ * SQLSTATE classes that say nothing about the job: connection, a server that is read-only after a
+ * failover, serialization, resources, locks, time-outs and shutdowns, the system, a fault in Postgres.
+ */
+const passing = new Set(["08", "25", "40", "53", "55", "57", "58", "XX"]);
+
+/**
+ * What an error means for its job.
+ * @param aborted why the job's signal was aborted, if it was.
+ */
+export function describeFailure(error: unknown, aborted: unknown, lastAttempt: boolean): Failure {
+  const cause =
+    aborted instanceof CancelledError || aborted instanceof ShutdownError ? aborted : error;
+  const code = codeOf(cause) ?? (cause instanceof Error ? cause.name : "UNKNOWN");
+  const message = (messageOf(cause) || code).toWellFormed().replaceAll("\0", "\\0");
+  if (cause instanceof CancelledError) return { outcome: "cancelled", code, message };
+  if (cause instanceof ShutdownError) return { outcome: "retrying", code, message };
+  // Postgres cancels by the same limit, and may be a moment ahead of our own clock.
+  if (code === "57014" || (aborted instanceof TimeLimitError && !isPermanent(error))) {
+    return { outcome: "timed_out", code: "57014", message };
+  }
+  return { outcome: lastAttempt || isPermanent(error) ? "failed" : "retrying", code, message };
+}
+
+function isPermanent(error: unknown): boolean {
+  if (error instanceof PermanentError) return true;
+  const code = codeOf(error);
+  if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) return !passing.has(code.slice(0, 2));
+  return [TypeError, RangeError, ReferenceError, SyntaxError].some((kind) => error instanceof kind);
+}
+
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string"
+    ? error.code
+    : undefined;
+}
+
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

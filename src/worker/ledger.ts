@@ -1,0 +1,156 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Job } from "graphile-worker";
+import type { Pool } from "pg";
+import type { Logger } from "../log.ts";
+import { codeOf, type Failure } from "./failure.ts";
+
+/** An attempt that ends sooner is written once, whole; were its worker killed, its rescuer writes it. */
+const writtenAfterMs = 100;
+const runsPerWrite = 500;
+const retryMs = { first: 100, most: 5_000 };
+
+/** How an attempt ended. */
+export type End = Failure | { outcome: "succeeded"; counts: Record<string, unknown> | undefined };
+
+/** One attempt of a job. */
+export type Run = {
+  /** The stores that its payload names. */
+  tiendas: string[] | undefined;
+  /**
+   * Settles when the end is in the ledger: true, or false when the job was taken away before, so
+   * that this end is not the job's.
+   */
+  finish(end: End): Promise<boolean>;
+};
+
+export type Ledger = {
+  begin(job: Job): Run;
+};
+
+type Entry = {
+  readonly worker: string;
+  readonly job: string;
+  readonly attempt: number;
+  readonly began: number;
+  readonly run: Run;
+  /** Where it stands in the ledger, once it does. */
+  id?: string | null;
+  ended?: { at: number; end: End; settle: PromiseWithResolvers<boolean> };
+};
+
+/**
+ * Writes nexus_engine.job_run. What comes while a write is under way goes with the next one: the
+ * busier the worker, the fewer the transactions a job.
+ */
+export function createLedger(pool: Pool, log: Logger): Ledger {
+  const young = new Set<Entry>();
+  const waiting = new Set<Entry>();
+  let looking = false;
+  let writing = false;
+
+  const enqueue = (entry: Entry) => {
+    waiting.add(entry);
+    if (!writing) void writeAll();
+  };
+
+  const lookAfter = (ms: number) => {
+    if (looking) return;
+    looking = true;
+    setTimeout(enterOld, ms).unref();
+  };
+
+  /** Enters the attempts that have run for long enough to be seen running. */
+  const enterOld = () => {
+    looking = false;
+    for (const entry of young) {
+      const left = entry.began + writtenAfterMs - performance.now();
+      if (left > 1) {
+        lookAfter(left);
+        return;
+      }
+      young.delete(entry);
+      enqueue(entry);
+    }
+  };
+
+  async function writeAll(): Promise<void> {
+    writing = true;
+    // What else ends in this turn of the event loop comes along.
+    await Promise.resolve();
+    for (;;) {
+      const [first] = waiting;
+      if (!first) break;
+      const batch: Entry[] = [];
+      for (const entry of waiting) {
+        if (entry.worker !== first.worker || batch.length === runsPerWrite) continue;
+        batch.push(entry);
+        waiting.delete(entry);
+      }
+      await write(first.worker, batch);
+    }
+    writing = false;
+  }
+
+  async function write(worker: string, batch: Entry[]): Promise<void> {
+    const records = batch.map(toRecord);
+    // Those that end during the write are written again.
+    const ended = batch.filter((entry) => entry.ended);
+    for (let waitMs = retryMs.first; ; waitMs = Math.min(waitMs * 2, retryMs.most)) {
+      try {
+        const { rows } = await pool.query<{ id: string | null }>({
+          name: "write_job_runs",
+          text: "select id from nexus_engine.write_job_runs($1, $2) id",
+          values: [worker, JSON.stringify(records)],
+        });
+        for (const [index, entry] of batch.entries()) entry.id = rows[index]?.id ?? null;
+        for (const entry of ended) entry.ended?.settle.resolve(entry.id !== null);
+        return;
+      } catch (error) {
+        // A fault in what was to be written does not pass.
+        if (["22", "23", "42"].includes(codeOf(error)?.slice(0, 2) ?? "")) {
+          log.error({ err: error, worker }, "the ledger refused what was to be written");
+          for (const entry of ended) entry.ended?.settle.reject(error);
+          return;
+        }
+        log.warn({ err: error, worker }, "the ledger could not be written, trying again");
+        await sleep(waitMs);
+      }
+    }
+  }
+
+  return {
+    begin(job) {
+      const entry: Entry = {
+        worker: job.locked_by ?? "",
+        job: job.id,
+        attempt: job.attempts,
+        began: performance.now(),
+        run: {
+          tiendas: undefined,
+          finish(end) {
+            const settle = Promise.withResolvers<boolean>();
+            entry.ended = { at: performance.now(), end, settle };
+            young.delete(entry);
+            enqueue(entry);
+            return settle.promise;
+          },
+        },
+      };
+      young.add(entry);
+      lookAfter(writtenAfterMs);
+      return entry.run;
+    },
+  };
+}
+
+/** As nexus_engine.write_job_runs takes it: times in ms ago, because two machines have two clocks. */
+function toRecord({ id, job, attempt, began, run, ended }: Entry): Record<string, unknown> {
+  const now = performance.now();
+  const { outcome, ...rest } = ended?.end ?? {};
+  return {
+    ...(id ? { id } : { age: now - began, tiendas: run.tiendas }),
+    job,
+    attempt,
+    ...(ended ? { outcome, ended: now - ended.at, ...rest } : {}),
+  };
+}

@@ -1,0 +1,82 @@
+import { EventEmitter } from "node:events";
+import { join } from "node:path";
+import { type Runner, run, type TaskList, type WorkerEvents } from "graphile-worker";
+import type { Pool } from "pg";
+import { graphileLogger, type Logger } from "../log.ts";
+import type { Running } from "./attempt.ts";
+import { type Guard, startGuard } from "./guard.ts";
+
+const crontabFile = join(import.meta.dirname, "../../crontab");
+
+/** How long a stop waits for the jobs that run, before it ends them. */
+const drainMs = 15_000;
+
+export type RunnerOptions = {
+  /** Straight to Postgres. */
+  pool: Pool;
+  concurrency: number;
+  taskList: TaskList;
+  running: Running;
+  log: Logger;
+};
+
+export type GuardedRunner = {
+  /** Settles when it has ended and all its jobs are free; rejects with the fault that ended it. */
+  ended: Promise<void>;
+  stop(): Promise<void>;
+};
+
+/** One of Graphile Worker's runners, which takes no job before its guard stands. */
+export async function startRunner({
+  pool,
+  concurrency,
+  taskList,
+  running,
+  log,
+}: RunnerOptions): Promise<GuardedRunner> {
+  let guard: Guard | undefined;
+  const events = new EventEmitter() as WorkerEvents;
+  events.on("pool:create", ({ workerPool }) => {
+    guard = startGuard({ pool, worker: workerPool.id, running, log });
+  });
+  let runner: Runner;
+  try {
+    runner = await run({
+      pgPool: pool,
+      concurrency,
+      taskList,
+      crontabFile,
+      noHandleSignals: true,
+      pollInterval: 1000,
+      events,
+      logger: graphileLogger(log),
+      preset: {
+        plugins: [
+          {
+            name: "NexusGuardPlugin",
+            version: "1.0.0",
+            worker: { hooks: { startWorker: () => guard?.ready } },
+          },
+        ],
+        worker: {
+          // Without these two a graceful stop can leave finished jobs locked.
+          completeJobBatchDelay: 0,
+          failJobBatchDelay: 0,
+          gracefulShutdownAbortTimeout: drainMs,
+        },
+      },
+    });
+  } catch (error) {
+    await guard?.leave();
+    throw error;
+  }
+  const ended = runner.promise.finally(() => guard?.leave());
+  ended.catch(() => {});
+  return {
+    ended,
+    stop: async () => {
+      await runner.stop();
+      await ended;
+    },
+  };
+}
