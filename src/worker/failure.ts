@@ -62,7 +62,8 @@ export function describeFailure(error: unknown, aborted: unknown, lastAttempt: b
 function isPermanent(error: unknown): boolean {
   if (error instanceof PermanentError) return true;
   const code = codeOf(error);
-  if (code !== undefined && /^[0-9A-Z]{5}$/.test(code)) return !passing.has(code.slice(0, 2));
+  // No SQLSTATE begins with E, while Node's codes all do.
+  if (code !== undefined && /^(?!E)[0-9A-Z]{5}$/.test(code)) return !passing.has(code.slice(0, 2));
   return [TypeError, RangeError, ReferenceError, SyntaxError].some((kind) => error instanceof kind);
 }
 

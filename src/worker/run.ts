@@ -21,6 +21,8 @@ export type WorkerOptions = {
   concurrency: number;
   settings: TaskSettings;
   log: Logger;
+  /** Folder of the tasks; default: tasks/. */
+  tasksDir?: string;
 };
 
 export type RunningWorker = {
@@ -40,10 +42,11 @@ export async function startWorker({
   concurrency,
   settings,
   log,
+  tasksDir,
 }: WorkerOptions): Promise<RunningWorker> {
   const running: Running = new Map();
   const ledger = createLedger(directPool, log);
-  const taskList = await loadTasks({ settings, log, ledger, pool, running });
+  const taskList = await loadTasks({ settings, log, ledger, pool, running }, tasksDir);
   const start = async () => {
     const runner = await startRunner({ pool: directPool, concurrency, taskList, running, log });
     await catchUp(directPool);
