@@ -1,11 +1,16 @@
 import { z } from "zod";
+import { parseTarget } from "./database/hosts.ts";
 
 /** The only reader of process.env. Everything else gets the parsed Config. */
 
 const port = z.coerce.number().int().min(0).max(65535);
-const postgresUrl = z
-  .string()
-  .regex(/^postgres(ql)?:\/\//, "expected a URL that starts with postgres:// or postgresql://");
+const postgresUrl = z.string().superRefine((url, context) => {
+  try {
+    parseTarget(url);
+  } catch (error) {
+    context.addIssue((error as Error).message);
+  }
+});
 
 const Environment = z.object({
   DATABASE_URL: postgresUrl.optional(),
@@ -67,6 +72,11 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   if (given.DATABASE_URL && !given.SECRET_KEY) {
     problems.push(
       "SECRET_KEY: expected the POS's own key, because DATABASE_URL is set; got nothing",
+    );
+  }
+  if (parsed.data?.DATABASE_URL && parseTarget(parsed.data.DATABASE_URL).pooled) {
+    problems.push(
+      "DATABASE_URL: expected a direct connection, for migrations and to listen; got pgbouncer=true, which is for WORKER_DATABASE_URL and SERVER_DATABASE_URL",
     );
   }
   if (!parsed.success || problems.length > 0) {

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { Client } from "pg";
+import type { Client } from "pg";
+import { connect } from "./database/client.ts";
 import type { Database } from "./database/open.ts";
 import { signToken } from "./graphql/token.ts";
 
@@ -13,8 +14,7 @@ type StoreInsights = { tipo: string; count: number; mensaje: string };
  * and gives a curl line with a working token that asks for it.
  */
 export async function describeDemo(database: Database, url: string): Promise<string> {
-  const client = new Client({ connectionString: database.ownerUrl });
-  await client.connect();
+  const client = await connect(database.ownerUrl, "nexus-demo");
   try {
     const { rows: stores } = await client.query<DemoStore>(
       `select distinct on (t.nombre, t.id) t.id, t.nombre, u.id as user_id, u.email

@@ -1,5 +1,7 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool } from "pg";
 import type { Config } from "./config.ts";
+import { keepRunning } from "./database/keep-running.ts";
 import { type Database, openDatabase } from "./database/open.ts";
 import { createPool } from "./database/pools.ts";
 import { startHttp } from "./http.ts";
@@ -37,20 +39,19 @@ export async function startEngine(
     let failed: Promise<unknown> = new Promise(() => {});
     if (halves.worker) {
       const pool = createPool({
-        connectionString: database.workerUrl,
+        connectionString: database.workerDirectUrl,
         log,
         max: config.workerConcurrency + 6,
         name: "nexus-worker",
         role: "nexus_worker",
       });
       stops.push(() => pool.end());
-      const worker = await startWorker({
-        pool,
-        concurrency: config.workerConcurrency,
-        settings: config,
+      const worker = await keepRunning(
+        "worker",
+        () => startWorker({ pool, concurrency: config.workerConcurrency, settings: config, log }),
         log,
-      });
-      failed = worker.ended;
+      );
+      failed = worker.failed;
       stops.push(() => worker.stop());
     }
 
@@ -59,12 +60,19 @@ export async function startEngine(
       const pool = createPool({
         connectionString: database.serverUrl,
         log,
-        // One of them listens for announcements.
-        max: 11,
+        max: 10,
         name: "nexus-server",
         role: "nexus_server",
       });
       stops.push(() => pool.end());
+      const listening = createPool({
+        connectionString: database.serverDirectUrl,
+        log,
+        max: 1,
+        name: "nexus-server-listen",
+        role: "nexus_server",
+      });
+      stops.push(() => listening.end());
       const http = await startHttp({
         host: config.host,
         port: config.port ?? 4000,
@@ -72,9 +80,10 @@ export async function startEngine(
         environment: config.environment,
         secretKeys: [new TextEncoder().encode(database.secretKey)],
         pool,
+        listening,
         statementTimeoutMs: config.statementTimeoutMs,
         log,
-        isReady: () => answers(pool),
+        isReady: () => takesWrites(pool),
       });
       url = http.url;
       stops.push(() => http.close());
@@ -86,11 +95,16 @@ export async function startEngine(
   }
 }
 
-async function answers(pool: Pool): Promise<boolean> {
-  try {
-    await pool.query("select 1");
-    return true;
-  } catch {
-    return false;
-  }
+/** A request would have the same wait for a connection; whoever asks does not wait that long. */
+const readyWithinMs = 2_000;
+
+/** Whether the API could do its work now: a standby answers, but takes no writes. */
+async function takesWrites(pool: Pool): Promise<boolean> {
+  const answer = pool
+    .query<{ writable: boolean }>("select not pg_catalog.pg_is_in_recovery() as writable")
+    .then(({ rows }) => rows[0]?.writable === true)
+    .catch(() => false);
+  const limit = new AbortController();
+  const late = sleep(readyWithinMs, false, { signal: limit.signal }).catch(() => false);
+  return Promise.race([answer, late]).finally(() => limit.abort());
 }

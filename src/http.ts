@@ -16,6 +16,8 @@ export type HttpOptions = {
   secretKeys: Uint8Array[];
   /** Connections that act as nexus_server; not ended here. */
   pool: Pool;
+  /** One more that listens for announcements: not through PgBouncer. Default: one of the pool's. */
+  listening?: Pool;
   statementTimeoutMs: number;
   log: Logger;
   isReady: () => Promise<boolean>;

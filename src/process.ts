@@ -61,7 +61,9 @@ export async function runUntilStopped(
 export function exitWithError(error: unknown): never {
   const known =
     error instanceof Error &&
-    ["ConfigError", "PosSchemaError", "MigrationError", "UsageError"].includes(error.name);
+    ["ConfigError", "PosSchemaError", "MigrationError", "SessionError", "UsageError"].includes(
+      error.name,
+    );
   console.error(known ? error.message : error);
   process.exit(1);
 }

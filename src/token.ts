@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
-import { Client } from "pg";
 import { readConfig } from "./config.ts";
+import { connect } from "./database/client.ts";
 import { openDatabase } from "./database/open.ts";
 import { signToken } from "./graphql/token.ts";
 import { createLog } from "./log.ts";
@@ -19,8 +19,7 @@ async function main(): Promise<void> {
   const config = readConfig();
   const database = await openDatabase(config, createLog("warn"));
   try {
-    const client = new Client({ connectionString: database.ownerUrl });
-    await client.connect();
+    const client = await connect(database.ownerUrl, "nexus-token");
     const { rows } = await client
       .query<{ id: string }>("select id from public.users where email = $1", [values.user])
       .finally(() => client.end());

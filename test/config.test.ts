@@ -44,4 +44,26 @@ describe("the configuration", () => {
   it("wants the POS's key where it attaches to the POS's database", () => {
     assert.throws(() => readConfig({ DATABASE_URL: "postgres://db/pos" }), /SECRET_KEY: expected/);
   });
+
+  it("takes PgBouncer for the halves only, and checks every URL", () => {
+    const pooled = "postgres://u:geheim@bouncer:6432/pos?pgbouncer=true";
+    const direct = "postgres://u:geheim@h1,h2/pos";
+    const halves = { WORKER_DATABASE_URL: pooled, SERVER_DATABASE_URL: pooled };
+    const config = readConfig({ DATABASE_URL: direct, SECRET_KEY: secret, ...halves });
+    assert.deepEqual([config.databaseUrl, config.serverDatabaseUrl], [direct, pooled]);
+    const wrong = {
+      DATABASE_URL: pooled,
+      SERVER_DATABASE_URL: `${direct}?target_session_attrs=any`,
+    };
+    assert.throws(
+      () => readConfig({ ...wrong, SECRET_KEY: secret }),
+      (error: Error) =>
+        /SERVER_DATABASE_URL: target_session_attrs: expected/.test(error.message) &&
+        !error.message.includes("geheim"),
+    );
+    assert.throws(
+      () => readConfig({ DATABASE_URL: pooled, SECRET_KEY: secret }),
+      /DATABASE_URL: expected a direct connection/,
+    );
+  });
 });

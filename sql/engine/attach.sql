@@ -72,14 +72,15 @@ $$;
 
 -- Locks the three tables that have triggers of ours, all or none, waiting less than deadlock_timeout
 -- at a time (by default a second), so that a sale that holds one and wants another waits a moment
--- and is never the one that Postgres ends. The order is that of a checkout, which reads products,
+-- and is never the one that Postgres ends. Gives up after lock_timeout, 20 seconds without one. The order is that of a checkout, which reads products,
 -- inserts a ticket and its lines, then updates products: whoever is past the first table gets through.
 create or replace function nexus_engine.lock_pos_tables(p_mode text) returns void
 language plpgsql
 as $$
 declare
   usual text := current_setting('lock_timeout');
-  tries int := 0;
+  patience interval := coalesce(nullif(usual::interval, interval '0'), interval '20 seconds');
+  began timestamptz := clock_timestamp();
 begin
   loop
     begin
@@ -90,8 +91,7 @@ begin
       perform set_config('lock_timeout', usual, true);
       return;
     exception when lock_not_available then
-      tries := tries + 1;
-      if tries = 40 then
+      if clock_timestamp() - began >= patience then
         raise;
       end if;
     end;

@@ -1,8 +1,12 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { Client } from "pg";
+import type { Client } from "pg";
 import type { Logger } from "../log.ts";
+import { explainLocks, MigrationError } from "./blockers.ts";
+import { connect } from "./client.ts";
+
+export { MigrationError };
 
 const sqlDir = join(import.meta.dirname, "../../sql");
 
@@ -13,10 +17,6 @@ const migrationLock = 7_041_948_523;
 const repeatableFolders = ["engine", "insights", "api"];
 
 type SqlFile = { name: string; text: string; sha256: string };
-
-export class MigrationError extends Error {
-  override name = "MigrationError";
-}
 
 async function sqlFiles(folder: string): Promise<SqlFile[]> {
   const names = (await readdir(join(sqlDir, folder)))
@@ -45,19 +45,22 @@ async function runFile(client: Client, file: SqlFile): Promise<void> {
 /**
  * Brings our schemas up to date: immutable files of sql/migrations once each, in order, then the
  * function files whose text changed, all in one transaction. A second run does nothing.
- * Throws MigrationError when an immutable file was changed after it ran, naming the file.
+ * Throws MigrationError when an immutable file was changed after it ran, naming the file, and when
+ * a lock was not had in time, naming who held it.
  */
 export async function migrate(
   connectionString: string,
   log: Logger,
+  lockTimeoutMs = 5_000,
 ): Promise<{ applied: string[] }> {
-  const client = new Client({ connectionString, application_name: "nexus-migrate" });
-  await client.connect();
+  const client = await connect(connectionString, "nexus-migrate");
+  const run = (file: SqlFile) =>
+    explainLocks(client, connectionString, `sql/${file.name}`, () => runFile(client, file));
   try {
     await client.query("begin");
     await client.query("select pg_advisory_xact_lock($1)", [migrationLock]);
     // A migration must not make the shops wait: it gives up on a lock rather than queue for it.
-    await client.query("set local lock_timeout = '5s'");
+    await client.query("select set_config('lock_timeout', $1, true)", [String(lockTimeoutMs)]);
     await client.query("set local check_function_bodies = off");
     await client.query("set local search_path = ''");
     const done = await readLedger(client);
@@ -71,7 +74,7 @@ export async function migrate(
         );
       }
       if (!known) {
-        await runFile(client, file);
+        await run(file);
         applied.push(file.name);
         await record(client, file);
       }
@@ -80,7 +83,7 @@ export async function migrate(
       for (const file of await sqlFiles(folder)) {
         if (done.get(file.name) === file.sha256) continue;
         await client.query("set local role nexus_owner");
-        await runFile(client, file);
+        await run(file);
         applied.push(file.name);
         await record(client, file);
       }

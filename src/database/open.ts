@@ -3,13 +3,18 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
+import { describeTarget, parseTarget } from "./hosts.ts";
 import { prepareDatabase } from "./prepare.ts";
 
 export type Database = {
   /** Connection of the owner: migrations, command-line tools. */
   ownerUrl: string;
+  /** Where the worker's tasks and the API's requests run; both may lead through PgBouncer. */
   workerUrl: string;
   serverUrl: string;
+  /** The same without PgBouncer: to listen, and for what a session holds. */
+  workerDirectUrl: string;
+  serverDirectUrl: string;
   /** What the POS signs its tokens with. */
   secretKey: string;
   embedded: boolean;
@@ -28,14 +33,20 @@ export async function openDatabase(
   { createPosSchema = false }: { createPosSchema?: boolean } = {},
 ): Promise<Database> {
   if (config.databaseUrl && config.secretKey) {
-    await prepareDatabase(config.databaseUrl, log, { createPos: createPosSchema });
+    const ownerUrl = config.databaseUrl;
+    await prepareDatabase(ownerUrl, log, { createPos: createPosSchema });
+    const workerUrl = config.workerDatabaseUrl ?? ownerUrl;
+    const serverUrl = config.serverDatabaseUrl ?? ownerUrl;
+    const direct = (url: string) => (parseTarget(url).pooled ? ownerUrl : url);
     return {
-      ownerUrl: config.databaseUrl,
-      workerUrl: config.workerDatabaseUrl ?? config.databaseUrl,
-      serverUrl: config.serverDatabaseUrl ?? config.databaseUrl,
+      ownerUrl,
+      workerUrl,
+      serverUrl,
+      workerDirectUrl: direct(workerUrl),
+      serverDirectUrl: direct(serverUrl),
       secretKey: config.secretKey,
       embedded: false,
-      description: `${new URL(config.databaseUrl).host} (DATABASE_URL)`,
+      description: `${describeTarget(ownerUrl)} (DATABASE_URL)`,
       close: async () => {},
     };
   }
@@ -52,6 +63,8 @@ export async function openDatabase(
       ownerUrl: server.connectionString,
       workerUrl: server.connectionString,
       serverUrl: server.connectionString,
+      workerDirectUrl: server.connectionString,
+      serverDirectUrl: server.connectionString,
       secretKey: config.secretKey ?? (await keptSecretKey(server.dataDir)),
       embedded: true,
       description: `embedded, data in ${server.dataDir}`,

@@ -1,9 +1,12 @@
-import { Pool, type PoolConfig } from "pg";
+import { type ClientBase, Pool, type PoolConfig } from "pg";
 import type { Logger } from "../log.ts";
+import { DatabaseClient } from "./client.ts";
+import { parseTarget } from "./hosts.ts";
 
 export type DatabaseRole = "nexus_worker" | "nexus_server";
 
 export type PoolOptions = {
+  /** May name several hosts, and PgBouncer: see hosts.ts. */
   connectionString: string;
   log: Logger;
   max: number;
@@ -16,17 +19,25 @@ export type PoolOptions = {
 /**
  * A pool whose connections act as `role`, whoever logged in: a URL of the database's owner is
  * enough to run everything, and still no query of the worker or the API has an owner's rights.
+ * PgBouncer hands no startup parameters on, so there the login itself must bring the role along. A
+ * connection that turns out to act as somebody else is refused, either way.
  */
 export function createPool({ connectionString, log, max, name, role }: PoolOptions): Pool {
   const settings = ["TimeZone=UTC", "jit=off", ...(role ? [`role=${role}`] : [])];
-  const config: PoolConfig = {
+  const config = {
     connectionString,
     max,
     application_name: name,
-    options: settings.map((setting) => `-c ${setting}`).join(" "),
+    ...(parseTarget(connectionString).pooled
+      ? {}
+      : { options: settings.map((setting) => `-c ${setting}`).join(" ") }),
     connectionTimeoutMillis: 10_000,
+    // A host that vanishes without a word is noticed within 20 seconds.
     keepAlive: true,
-  };
+    keepAliveInitialDelayMillis: 10_000,
+    ...(role && { role }),
+    Client: DatabaseClient as unknown as new () => ClientBase,
+  } satisfies PoolConfig & { role?: string };
   const pool = new Pool(config);
   // Without a listener a dropped idle connection would end the process.
   pool.on("error", (err) => log.warn({ err, pool: name }, "an idle connection was lost"));

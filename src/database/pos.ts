@@ -2,6 +2,7 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client } from "pg";
 import type { Logger } from "../log.ts";
+import { explainLocks, MigrationError } from "./blockers.ts";
 
 const posDir = join(import.meta.dirname, "../../sql/pos");
 
@@ -105,19 +106,38 @@ export async function loadDemoData(client: Client, log: Logger): Promise<void> {
 
 /**
  * Creates our indexes on the POS's tables, one file each in sql/pos/indexes, without blocking the
- * shops' writes. An index that an interrupted run left invalid is built anew.
+ * shops' writes. An index that an interrupted run left invalid is built anew. One that is not built
+ * within lock_timeout, because older transactions do not end, is left to the next start: reports are
+ * slower without it, and nothing else.
  */
-export async function ensurePosIndexes(client: Client, log: Logger): Promise<void> {
+export async function ensurePosIndexes(
+  client: Client,
+  connectionString: string,
+  log: Logger,
+): Promise<void> {
   const dir = join(posDir, "indexes");
   for (const file of (await readdir(dir)).sort()) {
     const name = file.replace(/\.sql$/, "");
-    const { rows } = await client.query<{ indisvalid: boolean }>(
-      "select indisvalid from pg_catalog.pg_index where indexrelid = to_regclass($1)",
-      [`public.${name}`],
-    );
-    if (rows[0]?.indisvalid) continue;
-    if (rows[0]) await client.query(`drop index concurrently if exists public.${name}`);
-    log.info({ index: name }, "building an index on the POS's tables");
-    await client.query(await readFile(join(dir, file), "utf8"));
+    try {
+      await explainLocks(client, connectionString, `index ${name}`, async () => {
+        if (!(await needsIndex(client, name))) return;
+        log.info({ index: name }, "building an index on the POS's tables");
+        await client.query(await readFile(join(dir, file), "utf8"));
+      });
+    } catch (err) {
+      if (!(err instanceof MigrationError)) throw err;
+      log.warn({ index: name, err }, "an index is left to be built by the next start");
+    }
   }
+}
+
+/** Whether there is none; drops one that is invalid. */
+async function needsIndex(client: Client, name: string): Promise<boolean> {
+  const { rows } = await client.query<{ indisvalid: boolean }>(
+    "select indisvalid from pg_catalog.pg_index where indexrelid = to_regclass($1)",
+    [`public.${name}`],
+  );
+  if (rows[0]?.indisvalid) return false;
+  if (rows[0]) await client.query(`drop index concurrently if exists public.${name}`);
+  return true;
 }

@@ -1,13 +1,25 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { runMigrations } from "graphile-worker";
-import { Client } from "pg";
+import type { Client } from "pg";
 import { graphileLogger, type Logger } from "../log.ts";
+import { backoff, isAway } from "./away.ts";
+import { explainLocks } from "./blockers.ts";
+import { connect } from "./client.ts";
 import { migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
 import { createPosSchema, ensurePosIndexes, loadDemoData, posProblems } from "./pos.ts";
 
 /** Held by the one process that prepares the database. */
 const preparationLock = 7_041_948_524;
+
+/** How long a start waits for a database that starts as well, or that is failing over. */
+const patienceMs = 30_000;
+
+/**
+ * The longest wait for a lock on the POS's tables: of a migration, of our triggers (which ask again
+ * and again, 400 ms at a time), and of an index, which makes nobody wait.
+ */
+const lockTimeouts = { migration: 5_000, triggers: 20_000, index: 60_000 };
 
 export class PosSchemaError extends Error {
   override name = "PosSchemaError";
@@ -18,15 +30,19 @@ export class PosSchemaError extends Error {
  * allows and there are none), migrates our schemas and Graphile Worker's, loads the demo data where
  * `demo` allows and there is no store, builds our indexes. Safe to run by any number of processes
  * at once.
- * Throws PosSchemaError with every missing table and column before anything is changed.
+ * Throws PosSchemaError with every missing table and column before anything is changed, and
+ * MigrationError when a lock is not had in time, naming who holds it.
  */
 export async function prepareDatabase(
   ownerUrl: string,
   log: Logger,
-  { createPos = false, demo = false }: { createPos?: boolean; demo?: boolean } = {},
+  {
+    createPos = false,
+    demo = false,
+    locks = lockTimeouts,
+  }: { createPos?: boolean; demo?: boolean; locks?: typeof lockTimeouts } = {},
 ): Promise<void> {
-  const client = new Client({ connectionString: ownerUrl, application_name: "nexus-prepare" });
-  await client.connect();
+  const client = await connectPatiently(ownerUrl, log);
   try {
     await checkVersion(client);
     await lockPreparation(client);
@@ -38,17 +54,34 @@ export async function prepareDatabase(
     if (problems.length > 0) {
       throw new PosSchemaError(`This is not a database of Nexus POS:\n  ${problems.join("\n  ")}`);
     }
-    await migrate(ownerUrl, log);
+    await migrate(ownerUrl, log, locks.migration);
     await migrateGraphileWorker(ownerUrl, log);
     if (demo) await loadDemoData(client, log);
     if (await isDetached(client)) {
       log.warn("detached from the POS's tables: stock is checked by full passes");
     } else {
-      await attach(client);
-      await ensurePosIndexes(client, log);
+      await explainLocks(client, ownerUrl, "our triggers on the POS's tables", () =>
+        attach(client, locks.triggers),
+      );
+      await client.query("select set_config('lock_timeout', $1, false)", [String(locks.index)]);
+      await ensurePosIndexes(client, ownerUrl, log);
     }
   } finally {
     await client.end();
+  }
+}
+
+async function connectPatiently(ownerUrl: string, log: Logger): Promise<Client> {
+  const until = performance.now() + patienceMs;
+  const wait = backoff(250, 4_000);
+  for (;;) {
+    try {
+      return await connect(ownerUrl, "nexus-prepare");
+    } catch (error) {
+      if (!isAway(error) || performance.now() > until) throw error;
+      log.warn({ err: error }, "the database is not there yet, trying again");
+      await sleep(wait.next());
+    }
   }
 }
 
@@ -67,9 +100,9 @@ async function isDetached(client: Client): Promise<boolean> {
 }
 
 /** Puts our triggers on the POS's tables; gives up rather than make the shops wait for a lock. */
-async function attach(client: Client): Promise<void> {
+async function attach(client: Client, lockTimeoutMs: number): Promise<void> {
   await client.query("begin");
-  await client.query("set local lock_timeout = '5s'");
+  await client.query("select set_config('lock_timeout', $1, true)", [String(lockTimeoutMs)]);
   await client.query("select nexus_engine.attach()");
   await client.query("commit");
 }

@@ -1,10 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Notification, Pool, PoolClient } from "pg";
 import { z } from "zod";
+import { backoff } from "../database/away.ts";
 import type { Logger } from "../log.ts";
 
-/** How long to wait before the connection that listens is opened again. */
-const retryMs = 500;
+/** How long to wait before the connection that listens is opened again: at first, and at most. */
+const retryMs = { first: 500, most: 8_000 };
 /** How often that connection is asked whether it is alive, and how long it may take to say so. */
 const heartbeatMs = 20_000;
 const answerMs = 10_000;
@@ -45,6 +46,7 @@ export function startAnnouncements(pool: Pool, log: Logger): Announcements {
   /** Channels that have to be opened or closed. */
   const stale = new Set<string>();
   const closing = new AbortController();
+  const wait = backoff(retryMs.first, retryMs.most);
   let connection: Connection | undefined;
   let running: Promise<void> | undefined;
 
@@ -98,6 +100,7 @@ export function startAnnouncements(pool: Pool, log: Logger): Announcements {
     try {
       while (!closing.signal.aborted) {
         await Promise.race([within(answerMs, fit(connection)), lost.promise]);
+        wait.reset();
         if (stale.size > 0) continue;
         const woken = await Promise.race([wake.next(heartbeatMs), lost.promise]);
         if (!woken) await Promise.race([within(answerMs, client.query("select 1")), lost.promise]);
@@ -118,8 +121,7 @@ export function startAnnouncements(pool: Pool, log: Logger): Announcements {
       await holdConnection().catch(async (err: unknown) => {
         if (closing.signal.aborted) return;
         log.warn({ err }, "announcements are not heard, trying again");
-        const wait = retryMs * (1 + Math.random());
-        await sleep(wait, undefined, { signal: closing.signal }).catch(() => {});
+        await sleep(wait.next(), undefined, { signal: closing.signal }).catch(() => {});
       });
     }
   }

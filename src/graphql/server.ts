@@ -38,6 +38,8 @@ async function releaseInstance(instance: PostGraphileInstance): Promise<void> {
 }
 
 export type GraphQLOptions = PresetOptions & {
+  /** See HttpOptions. */
+  listening?: Pool;
   /** How often subscribers are pinged, and their users looked at again; default 30 seconds. */
   subscriberCheckMs?: number;
 };
@@ -46,7 +48,7 @@ export type GraphQLOptions = PresetOptions & {
 export async function startGraphQL(options: GraphQLOptions): Promise<GraphQLServer> {
   const instance = postgraphile(makePreset(options));
   const server = instance.createServ(grafserv);
-  const announcements = startAnnouncements(options.pool, options.log);
+  const announcements = startAnnouncements(options.listening ?? options.pool, options.log);
   const release = async () => {
     await announcements.close();
     await releaseInstance(instance);

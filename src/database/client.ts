@@ -1,0 +1,193 @@
+import { Client, type ClientConfig } from "pg";
+import { sqlState } from "./away.ts";
+import { type Host, parseTarget, type Target } from "./hosts.ts";
+
+/** How long a host may take to say whether it is the primary. */
+const probeMs = 3_000;
+/**
+ * What Graphile Worker meets with waits of up to three minutes of its own: a worker would sleep on long
+ * after the database is there again. Every other code it meets with the next poll.
+ */
+const patient = new Set(["57P03", "EHOSTUNREACH", "ETIMEDOUT"]);
+/** SQLSTATE read_only_sql_transaction: this server is not the primary, or not any more. */
+const readOnly = "25006";
+
+/** By list of hosts: the one that was the primary last. */
+const lastPrimary = new Map<string, Host>();
+
+type Connection = {
+  stream: { destroy(): void };
+  on(event: "errorMessage", listener: (message: { code?: string }) => void): void;
+};
+type OnConnect = (error?: Error | null) => void;
+
+export type DatabaseClientConfig = ClientConfig & {
+  connectionString: string;
+  /** Who the connection must turn out to act as, in UTC; not looked at when absent. */
+  role?: string;
+};
+
+/** A connection that does not act as it was told to, and is therefore not used. */
+export class SessionError extends Error {
+  override name = "SessionError";
+}
+
+/**
+ * The client of all our connections. It connects to the host that is the primary now; is of no more
+ * use once its server has turned read-only, so that a pool replaces it; refuses to act as anybody but
+ * the role that is wanted; and gives no statement a name where PgBouncer would not know it again.
+ */
+export class DatabaseClient extends Client {
+  readonly #config: DatabaseClientConfig;
+  readonly #target: Target;
+
+  constructor(config: DatabaseClientConfig) {
+    const target = parseTarget(config.connectionString);
+    super({ ...config, connectionString: target.urlOf(target.hosts[0] as Host) });
+    this.#config = config;
+    this.#target = target;
+    // Whoever waits for a query learns of it there; an idle connection that is lost is no fault.
+    this.on("error", () => {});
+    const { connection } = this as unknown as { connection: Connection };
+    connection.on("errorMessage", ({ code }) => {
+      // After the statement's own answer, which names the reason.
+      if (code === readOnly) setImmediate(() => this.#cut());
+    });
+    if (!target.preparedStatements) this.#forgetNames();
+  }
+
+  override connect(): Promise<void>;
+  override connect(callback: OnConnect): void;
+  override connect(callback?: OnConnect): Promise<void> | undefined {
+    const connected = this.#connect();
+    if (!callback) return connected;
+    connected.then(() => callback(), callback);
+    return undefined;
+  }
+
+  async #connect(): Promise<void> {
+    if (this.#target.hosts.length > 1) {
+      const { host, port } = await findPrimary(this.#target, this.#config);
+      this.host = host;
+      this.port = port;
+    }
+    await super.connect().catch((error: unknown) => {
+      throw patient.has(sqlState(error) ?? "") ? refused(error as Error) : error;
+    });
+    try {
+      await this.#check();
+    } catch (error) {
+      this.#cut();
+      throw error;
+    }
+  }
+
+  async #check(): Promise<void> {
+    const { role } = this.#config;
+    if (role === undefined && !this.#target.mustBeWritable) return;
+    const { rows } = await this.query<{ role: string; login: string; zone: string; mode: string }>(
+      `select current_user as role, session_user as login, current_setting('TimeZone') as zone,
+         current_setting('transaction_read_only') as mode`,
+    );
+    const is = rows[0];
+    if (!is) throw new SessionError("the server does not say who we are");
+    if (this.#target.mustBeWritable && is.mode === "on") {
+      throw Object.assign(new Error(`${this.host}:${this.port} takes no writes`), {
+        code: readOnly,
+      });
+    }
+    if (role === undefined || (is.role === role && is.zone === "UTC")) return;
+    throw new SessionError(
+      `expected to act as ${role} in time zone UTC, got ${is.role} in ${is.zone}: ${this.#target.pooled ? "through PgBouncer the login has to bring both along" : "something between, such as PgBouncer, ignores startup parameters (add ?pgbouncer=true to the URL)"}. ` +
+        `Do this once, as an owner: alter role "${is.login}" set role = ${role}; alter role "${is.login}" set timezone = 'UTC';`,
+    );
+  }
+
+  /** Ends it at once. The stream of now: TLS puts another one in the place of the first. */
+  #cut(): void {
+    (this as unknown as { connection: Connection }).connection.stream.destroy();
+  }
+
+  #forgetNames(): void {
+    const query = this.query.bind(this) as (...args: unknown[]) => unknown;
+    const unnamed = (config: unknown, ...rest: unknown[]) => {
+      if (typeof config !== "object" || config === null || !("name" in config)) {
+        return query(config, ...rest);
+      }
+      const { name: _, ...nameless } = config;
+      return query(nameless, ...rest);
+    };
+    this.query = unnamed as typeof this.query;
+  }
+}
+
+/** SQLSTATE sqlclient_unable_to_establish_sqlconnection. */
+function refused(cause: Error): Error {
+  return Object.assign(new Error(cause.message, { cause }), { code: "08001" });
+}
+
+/** The first host that takes writes, beginning with the one that did last. */
+async function findPrimary(target: Target, config: ClientConfig): Promise<Host> {
+  const key = target.hosts.map(named).join();
+  const known = lastPrimary.get(key);
+  const order = known
+    ? [known, ...target.hosts.filter((host) => named(host) !== named(known))]
+    : target.hosts;
+  const refusals: string[] = [];
+  for (const host of order) {
+    const refusal = await whyNotPrimary(target.urlOf(host), config);
+    if (refusal === undefined) {
+      lastPrimary.set(key, host);
+      return host;
+    }
+    refusals.push(`${named(host)} (${refusal})`);
+  }
+  throw Object.assign(new Error(`no host is a primary that takes writes: ${refusals.join(", ")}`), {
+    code: readOnly,
+  });
+}
+
+async function whyNotPrimary(
+  connectionString: string,
+  config: ClientConfig,
+): Promise<string | undefined> {
+  const probe = new Client({ ...config, connectionString, connectionTimeoutMillis: probeMs });
+  probe.on("error", () => {});
+  const limit = setTimeout(() => probe.end(), probeMs);
+  try {
+    await probe.connect();
+    const { rows } = await probe.query<{ transaction_read_only: string }>(
+      "show transaction_read_only",
+    );
+    return rows[0]?.transaction_read_only === "off" ? undefined : "read-only";
+  } catch (error) {
+    return error instanceof Error
+      ? error.message || String((error as NodeJS.ErrnoException).code)
+      : String(error);
+  } finally {
+    clearTimeout(limit);
+    probe.end().catch(() => {});
+  }
+}
+
+function named({ host, port }: Host): string {
+  return `${host}:${port}`;
+}
+
+/** One connection outside of the pools; to be ended by the caller. */
+export async function connect(
+  connectionString: string,
+  name: string,
+  config: ClientConfig = {},
+): Promise<Client> {
+  const client = new DatabaseClient({
+    ...config,
+    connectionString,
+    application_name: name,
+    connectionTimeoutMillis: 10_000,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+  });
+  await client.connect();
+  return client;
+}

@@ -1,0 +1,46 @@
+import { readConfig } from "../../src/config.ts";
+import { type Engine, type Halves, startEngine } from "../../src/engine.ts";
+import { signToken } from "../../src/graphql/token.ts";
+
+const secret = "una-clave-de-prueba-con-mas-de-32-bytes";
+
+export type EngineUnderTest = {
+  engine: Engine;
+  url: string;
+  /** HTTP status of /health/ready. */
+  ready(): Promise<number>;
+  /** HTTP status of a query of this user. */
+  ask(userId: string): Promise<number>;
+};
+
+/** As npm start runs it, or one half of it, in this process. */
+export async function startEngineUnderTest(
+  databaseUrl: string,
+  environment: Record<string, string> = {},
+  halves: Halves = { worker: true, server: true },
+): Promise<EngineUnderTest> {
+  const config = readConfig({
+    DATABASE_URL: databaseUrl,
+    SECRET_KEY: secret,
+    PORT: "0",
+    LOG_LEVEL: process.env.OUTAGE_LOG ?? "silent",
+    ...environment,
+  });
+  const engine = await startEngine(config, halves, { createPosSchema: true });
+  const url = engine.url as string;
+  return {
+    engine,
+    url,
+    ready: async () => (await fetch(`${url}/health/ready`)).status,
+    ask: async (userId) => {
+      const token = await signToken(userId, new TextEncoder().encode(secret), 600);
+      const response = await fetch(`${url}/graphql`, {
+        method: "POST",
+        headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
+        body: JSON.stringify({ query: "{ insights(first: 5) { nodes { id } } }" }),
+      });
+      await response.text();
+      return response.status;
+    },
+  };
+}
