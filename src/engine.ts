@@ -38,17 +38,25 @@ export async function startEngine(
 
     let failed: Promise<unknown> = new Promise(() => {});
     if (halves.worker) {
-      const pool = createPool({
-        connectionString: database.workerDirectUrl,
-        log,
-        max: config.workerConcurrency + 6,
-        name: "nexus-worker",
-        role: "nexus_worker",
-      });
-      stops.push(() => pool.end());
+      const { workerUrl, workerDirectUrl } = database;
+      const concurrency = config.workerConcurrency;
+      const workerPool = (connectionString: string, max: number) => {
+        const pool = createPool({
+          connectionString,
+          log,
+          max,
+          name: "nexus-worker",
+          role: "nexus_worker",
+        });
+        stops.push(() => pool.end());
+        return pool;
+      };
+      const pooled = workerUrl !== workerDirectUrl;
+      const directPool = workerPool(workerDirectUrl, pooled ? 6 : concurrency + 6);
+      const pool = pooled ? workerPool(workerUrl, concurrency) : directPool;
       const worker = await keepRunning(
         "worker",
-        () => startWorker({ pool, concurrency: config.workerConcurrency, settings: config, log }),
+        () => startWorker({ pool, directPool, concurrency, settings: config, log }),
         log,
       );
       failed = worker.failed;

@@ -167,12 +167,16 @@ export function startGuard({ pool, worker, running, log }: GuardOptions): Guard 
     ready: ready.promise,
     leave: async () => {
       leaving.abort();
+      // Whoever still waits to begin gets no job any more.
+      ready.resolve();
       await ended;
-      const { rows } = await pool.query<Freed>(
-        "select job_id, task, fate from nexus_engine.leave($1)",
-        [worker],
-      );
-      report(rows);
+      await pool
+        .query<Freed>("select job_id, task, fate from nexus_engine.leave($1)", [worker])
+        .then(
+          ({ rows }) => report(rows),
+          (err: unknown) =>
+            log.warn({ err, worker }, "could not sign off: others will find it gone"),
+        );
     },
   };
 }

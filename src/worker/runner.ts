@@ -75,7 +75,8 @@ export async function startRunner({
   return {
     ended,
     stop: async () => {
-      await runner.stop();
+      // One that has ended by itself refuses to be stopped.
+      await runner.stop().catch(() => {});
       await ended;
     },
   };
