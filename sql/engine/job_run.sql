@@ -5,25 +5,19 @@ create or replace function nexus_engine.worker_fence(p_worker text) returns bigi
 language sql immutable parallel safe
 as $$ select hashtextextended(p_worker, 1) $$;
 
--- Whether this attempt of the job is still this worker's. Read under the fence.
-create or replace function nexus_engine.holds_job(p_worker text, p_job_id bigint, p_attempt int) returns boolean
-language sql stable
-as $$
-  select exists (
-    select from graphile_worker._private_jobs j
-    where j.id = p_job_id and j.locked_by = p_worker and j.attempts = p_attempt)
-$$;
-
 -- Begins what a task writes: first statement of each of its transactions.
 --   p_timeout_ms: after which Postgres cancels a statement of this transaction.
 -- Errors: NX005 when the job was taken away, because the worker did not answer for too long.
-create or replace function nexus_engine.begin_work(p_worker text, p_job_id bigint, p_attempt int, p_timeout_ms int)
+create or replace function nexus_engine.begin_work(p_worker text, p_job_id bigint, p_timeout_ms int)
 returns void language plpgsql
 as $$
 begin
   perform pg_advisory_xact_lock_shared(nexus_engine.worker_fence(p_worker));
-  if not nexus_engine.holds_job(p_worker, p_job_id, p_attempt) then
-    raise exception 'job %: attempt % is not this worker''s any more, got %', p_job_id, p_attempt, p_worker
+  -- Not the number of attempts: add_job with the key of a job that runs uses up the others.
+  if not exists (
+    select from graphile_worker._private_jobs j where j.id = p_job_id and j.locked_by = p_worker
+  ) then
+    raise exception 'job %: expected to be locked by %, is not any more', p_job_id, p_worker
       using errcode = 'NX005';
   end if;
   perform set_config('statement_timeout', p_timeout_ms::text, true),
@@ -37,7 +31,8 @@ end;
 $$;
 
 -- Writes what a worker has to tell about its attempts, many at once. One that failed or was cancelled
--- is its job's last, one that a shutdown cut short does not count.
+-- is its job's last, one that a shutdown cut short does not count. Like give_up it writes Graphile
+-- Worker's private table.
 --   p_runs: an array of objects with job and attempt. Of an attempt that is not in the ledger yet also
 --   age (ms since it began) and tiendas; of one that is: id. Of one that has ended: outcome, code,
 --   message, counts and ended (ms ago). Times are the database's clock.
@@ -51,30 +46,44 @@ declare
 begin
   perform pg_advisory_xact_lock_shared(nexus_engine.worker_fence(p_worker));
   return query
-  with told as materialized (
+  with said as materialized (
     select r.n, t.*
     from json_array_elements(p_runs) with ordinality r (run, n)
     cross join lateral json_to_record(r.run) t (
       id bigint, job bigint, attempt int, age float8, ended float8, tiendas uuid[], outcome text,
       code text, message text, counts jsonb)
   ),
+  told as materialized (
+    select s.n, s.id, s.job, s.attempt, s.tiendas, s.counts, s.code,
+      at - s.age * interval '1 ms' as started_at,
+      case when s.outcome is not null then at - s.ended * interval '1 ms' end as finished_at,
+      -- Enqueued again under its key while it ran: the other job does what it was for, so this one,
+      -- which has no attempts left, is not tried again.
+      case when j.replaced and s.outcome in ('retrying', 'timed_out') then 'failed' else s.outcome end as outcome,
+      case when j.replaced then s.message || '; a newer job has replaced it' else s.message end as message,
+      j.replaced and s.outcome in ('retrying', 'timed_out') as dropped,
+      j.queued
+    from said s
+    left join lateral (
+      select q.attempts > s.attempt as replaced, q as queued
+      from graphile_worker._private_jobs q where q.id = s.job and q.locked_by = p_worker
+    ) j on true
+  ),
   opened as (
     insert into nexus_engine.job_run as new (
       job_id, task, attempt, max_attempts, payload, tiendas, queued_at, due_at, started_at, finished_at,
       outcome, error_code, error_message, counts, worker)
-    select j.id, k.identifier, j.attempts, j.max_attempts, j.payload, t.tiendas, j.created_at, j.run_at,
-      at - t.age * interval '1 ms', case when t.outcome is not null then at - t.ended * interval '1 ms' end,
-      t.outcome, t.code, t.message, t.counts, p_worker
+    select t.job, k.identifier, t.attempt, (t.queued).max_attempts, (t.queued).payload, t.tiendas,
+      (t.queued).created_at, (t.queued).run_at, t.started_at, t.finished_at, t.outcome, t.code, t.message,
+      t.counts, p_worker
     from told t
-    join graphile_worker._private_jobs j on j.id = t.job and j.locked_by = p_worker and j.attempts = t.attempt
-    join graphile_worker._private_tasks k on k.id = j.task_id
+    join graphile_worker._private_tasks k on k.id = (t.queued).task_id
     where t.id is null
     returning new.id, new.job_id
   ),
   closed as (
     update nexus_engine.job_run r
-    set finished_at = at - t.ended * interval '1 ms', outcome = t.outcome, error_code = t.code,
-      error_message = t.message, counts = t.counts
+    set finished_at = t.finished_at, outcome = t.outcome, error_code = t.code, error_message = t.message, counts = t.counts
     from told t
     where t.id is not null and t.outcome is not null and r.id = t.id and r.finished_at is null
     returning r.id
@@ -83,13 +92,16 @@ begin
     delete from nexus_engine.job_cancellation c
     using told t where t.outcome is not null and c.job_id = t.job
   ),
+  dropped as (
+    delete from graphile_worker._private_jobs j using told t where t.dropped and j.id = t.job
+  ),
   -- Graphile Worker has no error that means "do not retry", nor one that means "not its fault".
   reckoned as (
     update graphile_worker._private_jobs j
     set max_attempts = case when t.outcome = 'retrying' then greatest(j.max_attempts, j.attempts + 1) else j.attempts end
     from told t
     where (t.outcome in ('failed', 'cancelled') or t.outcome = 'retrying' and t.code = 'SHUTDOWN')
-      and j.id = t.job and j.locked_by = p_worker and j.attempts = t.attempt
+      and t.dropped is not true and j.id = t.job and j.locked_by = p_worker
   )
   select coalesce(o.id, c.id)
   from told t

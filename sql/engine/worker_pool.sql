@@ -25,7 +25,7 @@ $$;
 -- and the job runs again. A job that three workers in a row did not survive is set aside as poison.
 --   p_running: jobs that it does run, left alone.
 --   p_locked_before: jobs taken later are left alone, their attempt may not be known yet.
---   returns each job with its fate: 'completed', 'ended', 'lost' or 'poison'.
+--   returns each job with its fate: 'completed', 'ended', 'replaced', 'lost' or 'poison'.
 -- To be called under the worker's fence. Like give_up, it writes Graphile Worker's private tables:
 -- force_unlock_workers knows nothing of attempts.
 create or replace function nexus_engine.free_jobs(p_worker text, p_running bigint[], p_locked_before timestamptz)
@@ -47,12 +47,19 @@ begin
     job_id := job.id;
     task := job.identifier;
     select r.* into run from nexus_engine.job_run r
-    -- An operator may have set attempts back: an older run can have had the same number.
-    where r.job_id = job.id and r.attempt = job.attempts and r.worker = p_worker
+    where r.job_id = job.id and r.worker = p_worker and r.started_at >= job.locked_at
     order by r.id desc limit 1;
 
     if run.outcome = 'succeeded' then
       fate := 'completed';
+      delete from graphile_worker._private_jobs j where j.id = job.id;
+    elsif run.attempt < job.attempts then
+      -- Enqueued again under its key while it ran: the other job does what it was for.
+      fate := 'replaced';
+      update nexus_engine.job_run r
+      set outcome = 'lost', finished_at = at, error_code = 'WORKER_LOST',
+        error_message = 'the worker ended while the job ran; a newer job has replaced it'
+      where r.id = run.id and r.finished_at is null;
       delete from graphile_worker._private_jobs j where j.id = job.id;
     elsif run.outcome is not null then
       fate := 'ended';
@@ -67,7 +74,9 @@ begin
           job_id, task, attempt, max_attempts, payload, queued_at, due_at, started_at, finished_at, outcome,
           error_code, error_message, worker)
         values (
-          job.id, job.identifier, job.attempts, job.max_attempts, job.payload, job.created_at, job.run_at,
+          job.id, job.identifier,
+          least(job.attempts, 1 + (select coalesce(max(r.attempt), 0) from nexus_engine.job_run r where r.job_id = job.id)),
+          job.max_attempts, job.payload, job.created_at, job.run_at,
           job.locked_at, at, 'lost', 'WORKER_LOST', 'the worker ended while the job ran', p_worker);
       else
         update nexus_engine.job_run r

@@ -19,7 +19,7 @@ export type Limits = {
  */
 export async function inTransaction<T>(
   pool: Pool,
-  job: Pick<Job, "id" | "attempts" | "locked_by">,
+  job: Pick<Job, "id" | "locked_by">,
   { signal, deadline, farewellMs }: Limits,
   work: (client: ClientBase) => Promise<T>,
 ): Promise<T> {
@@ -43,10 +43,9 @@ export async function inTransaction<T>(
   let broken = false;
   try {
     await client.query("begin");
-    await client.query("select nexus_engine.begin_work($1, $2, $3, $4)", [
+    await client.query("select nexus_engine.begin_work($1, $2, $3)", [
       job.locked_by,
       job.id,
-      job.attempts,
       remainingMs,
     ]);
     const result = await work(client);

@@ -167,6 +167,32 @@ describe("the ledger", () => {
     ]);
   });
 
+  it("knows of a job that was enqueued again under its key while it ran", async () => {
+    const again = () =>
+      db.pool.query(
+        "select graphile_worker.add_job('probe', '{}', job_key => 'same', max_attempts => 3)",
+      );
+    await again();
+    let calls = 0;
+    await probe(async ({ transaction }) => {
+      calls += 1;
+      if (calls > 1) return { second: true };
+      await again();
+      // Still its own, though Graphile Worker has used up its attempts.
+      await transaction((client) => client.query("select 1"));
+      throw Object.assign(new Error("no connection"), { code: "ECONNRESET" });
+    });
+    assert.deepEqual(
+      (await rows()).map((r) => [r.attempt, r.outcome, r.error_message]),
+      [
+        [1, "failed", "no connection; a newer job has replaced it"],
+        [1, "succeeded", null],
+      ],
+    );
+    const { rowCount } = await db.pool.query("select from graphile_worker._private_jobs");
+    assert.equal(rowCount, 0, "what nobody will run again is not left in the queue");
+  });
+
   it("tries again when Postgres does not take it, and then has everything once", async () => {
     const ids = await Promise.all(Array.from({ length: 20 }, () => enqueue()));
     let refusals = 3;

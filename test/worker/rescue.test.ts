@@ -107,15 +107,14 @@ describe("the rescue of what a dead worker left", () => {
     await take(job, "pool-a");
     const late = await db.poolAs("nexus_worker").connect();
     await late.query("begin");
-    await late.query("select nexus_engine.begin_work('pool-a', $1, 1, 10000)", [job]);
+    await late.query("select nexus_engine.begin_work('pool-a', $1, 10000)", [job]);
     assert.deepEqual(await rescue(), []);
     await late.query("commit");
     assert.deepEqual(await rescue(), [["pool-a", job, "lost"]]);
     await late.query("begin");
-    await assert.rejects(
-      late.query("select nexus_engine.begin_work('pool-a', $1, 1, 10000)", [job]),
-      { code: "NX005" },
-    );
+    await assert.rejects(late.query("select nexus_engine.begin_work('pool-a', $1, 10000)", [job]), {
+      code: "NX005",
+    });
     await late.query("rollback");
     const { rows } = await late.query(
       `select id from nexus_engine.write_job_runs('pool-a', $1) id`,
@@ -224,6 +223,21 @@ describe("the rescue of what a dead worker left", () => {
     assert.deepEqual([again.attempts, again.max_attempts, again.last_error], [1, 25, "again"]);
     assert.equal(again.wait.seconds, 2);
     assert.equal((await runsOf(db, done as string)).length, 1);
+  });
+
+  it("does not run again what a newer job under its key has replaced", async () => {
+    await db.pool.query("select graphile_worker.add_job('probe', '{}', job_key => 'same')");
+    const { rows } = await db.pool.query("select id from graphile_worker._private_jobs");
+    const job = rows[0].id;
+    await take(job, "pool-a");
+    await db.pool.query("select nexus_engine.write_job_runs('pool-a', $1)", [
+      JSON.stringify([{ job, attempt: 1, age: 0 }]),
+    ]);
+    await db.pool.query("select graphile_worker.add_job('probe', '{}', job_key => 'same')");
+    assert.deepEqual(await rescue(), [["pool-a", job, "replaced"]]);
+    assert.equal(await jobOf(job), undefined);
+    assert.equal((await runsOf(db, job))[0]?.outcome, "lost");
+    assert.equal((await db.pool.query("select from graphile_worker.jobs")).rowCount, 1);
   });
 
   it("frees a named queue with its job", async () => {
