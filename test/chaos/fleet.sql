@@ -7,7 +7,7 @@ with store as (
 ),
 setting as (
   insert into nexus_engine.store_settings (tienda_id, time_zone, summary_time)
-  select s.id, z.zone, ((now() + (-120 + (120 + $2::float8) * s.n / $1) * interval '1 second') at time zone z.zone)::time
+  select s.id, z.zone, date_trunc('second', (now() + (-120 + (120 + $2::float8) * s.n / $1) * interval '1 second') at time zone z.zone)::time
   from (select id, substr(nombre, 10)::int as n from store) s
   join unnest(array['America/Argentina/Buenos_Aires', 'Europe/Madrid', 'Asia/Kathmandu', 'Pacific/Chatham', 'America/St_Johns'])
     with ordinality z (zone, k) on z.k = 1 + s.n % 5

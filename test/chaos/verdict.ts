@@ -43,11 +43,14 @@ const faults: Record<string, string> = {
   "attempts not ended": "select from nexus_engine.job_run where finished_at is null",
   "jobs done twice": `
     select job_id from nexus_engine.job_run where outcome = 'succeeded' group by job_id having count(*) > 1`,
-  "attempts missing or double in the ledger": `
-    select job_id from nexus_engine.job_run group by job_id having count(*) <> max(attempt) or min(attempt) <> 1`,
-  "jobs that ended without success": `
-    select from (select distinct on (job_id) outcome, error_code from nexus_engine.job_run order by job_id, id desc) r
-    where outcome <> 'succeeded' and error_code is distinct from 'POISON'`,
+  "attempts that ran beside another of their job": `
+    select from (
+      select started_at, lag(finished_at) over (partition by job_id order by id) as before from nexus_engine.job_run
+    ) r where started_at < before`,
+  "jobs that ended without success, nor were replaced by a newer one": `
+    select from (select distinct on (job_id) * from nexus_engine.job_run order by job_id, id desc) r
+    where outcome <> 'succeeded' and error_code is distinct from 'POISON'
+      and error_message not like '%; a newer job has replaced it'`,
   "refresh requests not ended":
     "select from nexus_engine.refresh_request where status in ('queued', 'running')",
   "events in the outbox": "select from nexus_engine.stock_event",
@@ -88,7 +91,9 @@ const faults: Record<string, string> = {
 /** Counts what is wrong, by what is wrong. */
 export async function judge(client: Client): Promise<Verdict> {
   const verdict: Verdict = {};
-  for (const [fault, text] of Object.entries(faults)) verdict[fault] = await count(client, text);
+  for (const [fault, text] of Object.entries(faults)) {
+    verdict[fault] = await count(client, text);
+  }
   return verdict;
 }
 
