@@ -4,6 +4,9 @@ import { signToken } from "../../src/graphql/token.ts";
 
 const secret = "una-clave-de-prueba-con-mas-de-32-bytes";
 
+// biome-ignore lint/suspicious/noExplicitAny: the tests know what they asked for
+type Answer = { status: number; data: any };
+
 export type EngineUnderTest = {
   engine: Engine;
   url: string;
@@ -11,6 +14,7 @@ export type EngineUnderTest = {
   ready(): Promise<number>;
   /** HTTP status of a query of this user. */
   ask(userId: string): Promise<number>;
+  graphql(userId: string, query: string): Promise<Answer>;
 };
 
 /** As npm start runs it, or one half of it, in this process. */
@@ -28,19 +32,22 @@ export async function startEngineUnderTest(
   });
   const engine = await startEngine(config, halves, { createPosSchema: true });
   const url = engine.url as string;
+  const graphql = async (userId: string, query: string): Promise<Answer> => {
+    const token = await signToken(userId, new TextEncoder().encode(secret), 600);
+    const response = await fetch(`${url}/graphql`, {
+      method: "POST",
+      headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
+      body: JSON.stringify({ query }),
+    });
+    const { data = null } = (await response.json()) as Partial<Answer>;
+    return { status: response.status, data };
+  };
   return {
     engine,
     url,
     ready: async () => (await fetch(`${url}/health/ready`)).status,
-    ask: async (userId) => {
-      const token = await signToken(userId, new TextEncoder().encode(secret), 600);
-      const response = await fetch(`${url}/graphql`, {
-        method: "POST",
-        headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
-        body: JSON.stringify({ query: "{ insights(first: 5) { nodes { id } } }" }),
-      });
-      await response.text();
-      return response.status;
-    },
+    ask: async (userId) =>
+      (await graphql(userId, "{ insights(first: 5) { nodes { id } } }")).status,
+    graphql,
   };
 }

@@ -13,6 +13,7 @@ import {
   freeLostJobs,
   openShops,
   ownerPool,
+  type Sales,
   type Shops,
   sell,
   until,
@@ -30,6 +31,7 @@ describe("a primary and its standby", () => {
   let onStandby: EngineUnderTest;
   let pool: Pool;
   let shops: Shops;
+  let sales: Sales | undefined;
 
   before(async () => {
     primary = await OwnServer.start();
@@ -49,6 +51,7 @@ describe("a primary and its standby", () => {
     shops = await openShops(pool, 6);
   });
   after(async () => {
+    await sales?.stop();
     await engine?.engine.stop().catch(() => {});
     await onStandby?.engine.stop().catch(() => {});
     await pool?.end();
@@ -101,7 +104,7 @@ describe("a primary and its standby", () => {
   });
 
   it("goes on with the promoted standby", async () => {
-    const sales = sell(both, shops);
+    sales = sell(both, shops);
     await until("jobs run", async () => {
       const { rows } = await pool.query(
         "select count(*) > 1 as working from graphile_worker._private_jobs where locked_at is not null",

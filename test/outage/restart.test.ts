@@ -11,6 +11,7 @@ import {
   freeLostJobs,
   openShops,
   ownerPool,
+  type Sales,
   type Shops,
   sell,
   until,
@@ -21,6 +22,7 @@ describe("while Postgres is away", () => {
   let engine: EngineUnderTest;
   let pool: Pool;
   let shops: Shops;
+  let sales: Sales | undefined;
   let changes: Subscription;
   let close: () => void;
 
@@ -37,6 +39,7 @@ describe("while Postgres is away", () => {
     assert.deepEqual(await changes.next(), { insightChanged: { refetch: true, changes: [] } });
   });
   after(async () => {
+    await sales?.stop();
     close?.();
     await engine?.engine.stop().catch(() => {});
     await pool?.end();
@@ -52,7 +55,7 @@ describe("while Postgres is away", () => {
   }
 
   async function loseAndRegain(manner: Manner, awayMs: number): Promise<void> {
-    const sales = sell(server.url, shops);
+    sales = sell(server.url, shops);
     await until("jobs run", working);
     const heard = changes.received.length;
     await server.end(manner);
@@ -80,7 +83,7 @@ describe("while Postgres is away", () => {
   it("goes on after the server was killed and stayed away", () => loseAndRegain("kill", 1_500));
 
   it("goes on when single connections are cut", async () => {
-    const sales = sell(server.url, shops);
+    sales = sell(server.url, shops);
     await until("jobs run", working);
     const { rows } = await pool.query(
       `select clock_timestamp() as at, count(pg_terminate_backend(pid)) as cut from pg_stat_activity

@@ -1,0 +1,213 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { chmod, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { isRoot, unprivilegedAccount } from "../../src/database/embedded/account.ts";
+import { freePort } from "../../src/database/embedded/launch.ts";
+import { createPool, type DatabaseRole } from "../../src/database/pools.ts";
+import { createLog } from "../../src/log.ts";
+import type { Api } from "../graphql/api.ts";
+import { connect } from "../graphql/subscriber.ts";
+import { type EngineUnderTest, startEngineUnderTest } from "../outage/engine_under_test.ts";
+import { until } from "../outage/shops.ts";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { addProduct, addStore, addUser, setStock } from "../support/fixtures.ts";
+
+const log = createLog("silent");
+const withoutPgBouncer = (() => {
+  try {
+    execFileSync("pgbouncer", ["--version"]);
+    return false;
+  } catch {
+    return "pgbouncer is not installed: apt-get install pgbouncer";
+  }
+})();
+
+/** Logins that bring their role along, as the README says, and one that does not. */
+const logins = `
+  create role nexus_api login password 'api' in role nexus_server;
+  alter role nexus_api set role = nexus_server;
+  alter role nexus_api set timezone = 'UTC';
+  alter role nexus_api set jit = off;
+  create role nexus_jobs login password 'jobs' in role nexus_worker;
+  alter role nexus_jobs set role = nexus_worker;
+  alter role nexus_jobs set timezone = 'UTC';
+  alter role nexus_jobs set jit = off;
+  create role nexus_bare login password 'bare' in role nexus_server, nexus_worker`;
+const passwords = { nexus_api: "api", nexus_jobs: "jobs", nexus_bare: "bare" };
+
+describe("through PgBouncer in transaction mode", { skip: withoutPgBouncer }, () => {
+  let db: TestDatabase;
+  let folder: string;
+  let bouncer: ChildProcess;
+  let port: number;
+  let engine: EngineUnderTest;
+
+  const urlOf = (login: keyof typeof passwords, parameters = "?pgbouncer=true") =>
+    `postgres://${login}:${passwords[login]}@127.0.0.1:${port}${new URL(db.url).pathname}${parameters}`;
+  const poolOf = (connectionString: string, role: DatabaseRole, max = 8) =>
+    createPool({ connectionString, log, max, name: "test", role });
+
+  /** Two connections to Postgres for everybody, so that they change hands all the time. */
+  async function startBouncer(): Promise<void> {
+    const server = new URL(db.url);
+    port = await freePort();
+    folder = await mkdtemp(join(tmpdir(), "nexus-pgbouncer-"));
+    await chmod(folder, 0o755);
+    await writeFile(
+      join(folder, "pgbouncer.ini"),
+      `[databases]
+* = host=${server.hostname} port=${server.port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = ${port}
+unix_socket_dir =
+auth_type = scram-sha-256
+auth_file = ${join(folder, "users.txt")}
+pool_mode = transaction
+default_pool_size = 2
+ignore_startup_parameters = options
+`,
+    );
+    const users = Object.entries(passwords).map(([user, password]) => `"${user}" "${password}"\n`);
+    await writeFile(join(folder, "users.txt"), users.join(""));
+    const account = isRoot() ? await unprivilegedAccount() : undefined;
+    bouncer = spawn("pgbouncer", ["-q", join(folder, "pgbouncer.ini")], {
+      stdio: "ignore",
+      ...account,
+    });
+    await until("PgBouncer answers", async () => {
+      const pool = poolOf(urlOf("nexus_api"), "nexus_server", 1);
+      return pool
+        .query("select 1")
+        .then(
+          () => true,
+          () => false,
+        )
+        .finally(() => pool.end());
+    });
+  }
+
+  before(async () => {
+    db = await createTestDatabase();
+    await dropLogins();
+    await db.pool.query(logins);
+    await startBouncer();
+    engine = await startEngineUnderTest(db.url, {
+      SERVER_DATABASE_URL: urlOf("nexus_api"),
+      WORKER_DATABASE_URL: urlOf("nexus_jobs"),
+    });
+  });
+  after(async () => {
+    await engine?.engine.stop();
+    bouncer?.kill("SIGKILL");
+    if (folder) await rm(folder, { recursive: true, force: true });
+    await dropLogins();
+    await db?.drop();
+  });
+
+  async function dropLogins(): Promise<void> {
+    await db?.pool.query("drop role if exists nexus_api, nexus_jobs, nexus_bare");
+  }
+
+  it("each request sees its own store, whoever had the connection before", async () => {
+    const shops = await Promise.all(
+      Array.from({ length: 6 }, async (_, n) => {
+        const store = await addStore(db.pool, { nombre: `Sucursal ${n}` });
+        return { nombre: `Sucursal ${n}`, user: await addUser(db.pool, store) };
+      }),
+    );
+    const answers = await Promise.all(
+      Array.from({ length: 120 }, async (_, n) => {
+        const { nombre, user } = shops[n % shops.length] as (typeof shops)[0];
+        const { data } = await engine.graphql(
+          user,
+          "{ tienda { nombre } insightStats { active } }",
+        );
+        return [data?.tienda?.nombre, nombre];
+      }),
+    );
+    for (const [got, expected] of answers) assert.equal(got, expected);
+    const { rows } = await db.pool.query(
+      "select count(*)::int as servers from pg_stat_activity where datname = current_database() and usename = 'nexus_api'",
+    );
+    assert.ok(rows[0].servers >= 1 && rows[0].servers <= 2);
+  });
+
+  it("alerts are still pushed: announcements are heard on a direct connection", async () => {
+    const store = await addStore(db.pool);
+    const product = await addProduct(db.pool, store, { stock: 40 });
+    const subscriber = await connect({ url: engine.url } as Api, await addUser(db.pool, store));
+    const changes = subscriber.subscribe(
+      "subscription { insightChanged { refetch changes { kind } } }",
+    );
+    await changes.next();
+    await setStock(db.pool, product, 2);
+    assert.deepEqual((await changes.next()).insightChanged.changes, [{ kind: "NEW" }]);
+    subscriber.close();
+  });
+
+  it("a task's transaction keeps its settings to itself, and its time limit", async () => {
+    const store = await addStore(db.pool);
+    await addProduct(db.pool, store, { stock: 1 });
+    const pool = poolOf(urlOf("nexus_jobs"), "nexus_worker");
+    const work = async (limit: string, statement: string, values: unknown[] = []) => {
+      const client = await pool.connect();
+      try {
+        await client.query("begin");
+        await client.query("select set_config('statement_timeout', $1, true)", [limit]);
+        const { rows } = await client.query(statement, values);
+        await client.query("commit");
+        return rows;
+      } catch (error) {
+        await client.query("rollback");
+        throw error;
+      } finally {
+        client.release();
+      }
+    };
+    const reconciled = Array.from({ length: 8 }, () =>
+      work("9000", "select * from nexus_engine.reconcile(null, $1, now())", [[store]]),
+    );
+    const late = assert.rejects(work("50", "select pg_sleep(5)"), { code: "57014" });
+    await Promise.all([...reconciled, late]);
+    const leaked = await Promise.all(
+      Array.from({ length: 8 }, () => pool.query("show statement_timeout")),
+    );
+    assert.deepEqual([...new Set(leaked.map(({ rows }) => rows[0].statement_timeout))], ["0"]);
+    await pool.end();
+  });
+
+  it("statements have no names, which another connection would not know", async () => {
+    const pool = poolOf(urlOf("nexus_api"), "nexus_server");
+    const named = { name: "answer", text: "select $1::int as answer", values: [42] };
+    for (let round = 0; round < 3; round += 1) {
+      const results = await Promise.all(Array.from({ length: 8 }, () => pool.query(named)));
+      for (const { rows } of results) assert.equal(rows[0].answer, 42);
+    }
+    const { rows } = await pool.query("select count(*)::int as names from pg_prepared_statements");
+    assert.equal(rows[0].names, 0);
+    await pool.end();
+  });
+
+  it("nobody acts with other rights than those of the role, silently", async () => {
+    for (const url of [
+      // Startup parameters are ignored, and the login brings no role along.
+      urlOf("nexus_bare"),
+      // The same, without saying that PgBouncer is there.
+      urlOf("nexus_bare", ""),
+      // Brings another one along.
+      urlOf("nexus_jobs"),
+    ]) {
+      const pool = poolOf(url, "nexus_server", 1);
+      await assert.rejects(pool.query("select 1"), {
+        name: "SessionError",
+        message: /expected to act as nexus_server.* alter role "nexus_\w+" set role = nexus_server/,
+      });
+      assert.equal(pool.totalCount, 0);
+      await pool.end();
+    }
+  });
+});
