@@ -4,17 +4,18 @@ import { defineTask } from "../src/worker/define-task.ts";
 /**
  * Nightly: compares stock_watch with productos, store by batch of stores, and repairs differences,
  * which triggers that were off or by-passed leave behind. The hourly refresh then tells of them.
- * Also makes the triggers anew when the highest threshold in use is another.
+ * Also makes the triggers anew when the highest threshold in use is another, and finds what happened
+ * before they were there: until it is through, each pass looks at every product.
  */
 export default defineTask({
   payload: z.strictObject({ _cron: z.unknown().optional() }),
   run: async ({ transaction, settings, log, signal }) => {
-    await transaction(async (client) => {
+    const ceiling = await transaction(async (client) => {
       await client.query("set local lock_timeout = '2s'");
-      await client.query(
-        `select nexus_engine.fit_triggers()
-         where nexus_engine.attached() and nexus_engine.wanted_ceiling() <> (select ceiling from nexus_engine.stock_ceiling)`,
+      const { rows } = await client.query<{ ceiling: number | null }>(
+        "select nexus_engine.renew_triggers() as ceiling",
       );
+      return rows[0]?.ceiling ?? null;
     });
     let after: string | null = null;
     let stores = 0;
@@ -32,6 +33,11 @@ export default defineTask({
       after = batch.last_store;
       stores += batch.stores;
       repaired += batch.repaired;
+    }
+    if (ceiling !== null) {
+      await transaction((client) =>
+        client.query("select nexus_engine.rely_on_triggers($1)", [ceiling]),
+      );
     }
     if (repaired > 0) log.warn({ repaired }, "products were low or out without our knowing");
     return { stores, repaired };

@@ -14,9 +14,10 @@ as $$
     ('public.detalles_venta'::regclass, 'nexus_line_delete'), ('public.detalles_venta'::regclass, 'nexus_line_truncate'))
 $$;
 
--- Puts our triggers on the POS's tables, and brings stock_watch up to date with what happened
--- without them; the rollups are made anew by the next roll_up, and not read until then. Does
--- nothing where they are. Our indexes come back with the next start.
+-- Puts our triggers on the POS's tables, whose locks it holds for as long as that takes: what happened
+-- without them is found afterwards, by the job check_stock, and until then by passes that look at
+-- every product. The rollups are made anew by the next roll_up, and not read until then. Does nothing
+-- where the triggers are. Our indexes come back with the next start.
 -- Errors: 55P03 when the POS keeps its tables locked for long.
 create or replace function nexus_engine.attach() returns void
 language plpgsql set search_path = ''
@@ -32,11 +33,42 @@ begin
     perform nexus_engine.forget_rollups();
   elsif nexus_engine.wanted_ceiling() <= (select c.ceiling from nexus_engine.stock_ceiling c) then
     return;
-  else
-    perform nexus_engine.fit_triggers();
   end if;
-  perform nexus_engine.check_stock_watch(array(select t.id from public.tiendas t), now());
+  if exists (select from public.productos) then
+    update nexus_engine.stock_ceiling set ceiling = -1;
+    perform graphile_worker.add_job('check_stock', job_key => 'check_stock:ceiling', max_attempts => 10);
+  end if;
 end;
+$$;
+
+-- The first step of check_stock: where the triggers' ceiling is not the wanted one, or not relied upon,
+-- makes them anew, and lets nobody rely on stock_watch until the last step. Returns their ceiling,
+-- null while detached.
+create or replace function nexus_engine.renew_triggers() returns double precision
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  wanted double precision := nexus_engine.wanted_ceiling();
+begin
+  if not nexus_engine.attached() then
+    return null;
+  end if;
+  if wanted <> (select c.ceiling from nexus_engine.stock_ceiling c) then
+    perform nexus_engine.fit_triggers();
+    update nexus_engine.stock_ceiling set ceiling = -1;
+  end if;
+  return wanted;
+end;
+$$;
+
+-- The last step: since the triggers were made with this ceiling every product has been looked at. The
+-- lower of two, where another check made them anew meanwhile.
+create or replace function nexus_engine.rely_on_triggers(p_ceiling double precision) returns void
+language sql security definer set search_path = ''
+as $$
+  update nexus_engine.stock_ceiling c
+  set ceiling = case when c.ceiling < 0 then p_ceiling else least(c.ceiling, p_ceiling) end
+  where nexus_engine.attached()
 $$;
 
 -- Removes every trigger and index of ours from the POS's tables, and remembers that an operator

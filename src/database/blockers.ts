@@ -9,6 +9,7 @@ export class MigrationError extends Error {
 }
 
 type Wait = {
+  kind: string;
   relation: string | null;
   mode: string;
   pid: number;
@@ -72,7 +73,7 @@ async function observe(
 
 /** What a backend waits for, and the sessions in front of it. */
 const waitsOf = `
-  select c.oid::regclass::text as relation, w.mode, a.pid, a.application_name as application,
+  select w.locktype as kind, c.oid::regclass::text as relation, w.mode, a.pid, a.application_name as application,
     a.usename as login, a.state, a.query_start, a.xact_start
   from pg_catalog.pg_locks w
   left join pg_catalog.pg_class c on c.oid = w.relation
@@ -86,7 +87,7 @@ function explain(what: string, waits: Wait[]): string {
   if (!first) {
     return `${what}: gave up on a lock that another session holds. Nothing was changed; start again.`;
   }
-  const lock = first.relation ? `${first.mode} on ${first.relation}` : "older transactions to end";
+  const lock = lockOf(first);
   const holders = waits.map(
     ({ pid, application, login, state, xact_start, query_start }) =>
       `  pid ${pid} (${application || "no application_name"}, ${login ?? "unknown login"}, ${state ?? "unknown state"}, transaction since ${at(xact_start)}, statement since ${at(query_start)})`,
@@ -94,6 +95,12 @@ function explain(what: string, waits: Wait[]): string {
   return `${what}: gave up waiting for ${lock}, so that the shops do not wait behind us. In front of us:
 ${holders.join("\n")}
 Nothing was changed. Start again when these transactions have ended, or end them: select pg_terminate_backend(${first.pid})`;
+}
+
+function lockOf({ kind, relation, mode }: Wait): string {
+  if (relation) return `${mode} on ${relation}`;
+  // What building an index concurrently waits for.
+  return kind === "virtualxid" ? "older transactions to end" : `a lock of kind ${kind}`;
 }
 
 function at(time: Date | null): string {
