@@ -45,6 +45,7 @@ async function runFile(client: Client, file: SqlFile): Promise<void> {
 /**
  * Brings our schemas up to date: immutable files of sql/migrations once each, in order, then the
  * function files whose text changed, all in one transaction. A second run does nothing.
+ * A database that a newer release has migrated is left alone: its functions serve ours as well.
  * Throws MigrationError when an immutable file was changed after it ran, naming the file, and when
  * a lock was not had in time, naming who held it.
  */
@@ -66,7 +67,17 @@ export async function migrate(
     const done = await readLedger(client);
     const applied: string[] = [];
 
-    for (const file of await sqlFiles("migrations")) {
+    const migrations = await sqlFiles("migrations");
+    const newer = [...done.keys()].filter(
+      (name) => name.startsWith("migrations/") && !migrations.some((file) => file.name === name),
+    );
+    if (newer.length > 0) {
+      // Started again in the middle of a deploy, or after it was taken back.
+      log.warn({ newer }, "a newer release has migrated this database, which is left as it is");
+      await client.query("rollback");
+      return { applied };
+    }
+    for (const file of migrations) {
       const known = done.get(file.name);
       if (known && known !== file.sha256) {
         throw new MigrationError(

@@ -86,6 +86,23 @@ describe("preparing a database", () => {
     assert.deepEqual(await fingerprint(db.url), before, "an upgraded database equals a fresh one");
   });
 
+  it("leaves alone what a newer release has migrated", async () => {
+    const db = await empty();
+    await prepareDatabase(db.url, log, { createPos: true });
+    await db.pool.query(
+      "create or replace function nexus_engine.money(amount double precision) returns numeric language sql as 'select 0::numeric'",
+    );
+    await db.pool.query(
+      "update nexus_engine.migration set sha256 = 'newer' where name = 'engine/text_es_ar.sql'",
+    );
+    await db.pool.query(
+      "insert into nexus_engine.migration (name, sha256) values ('migrations/9999_next.sql', 'x')",
+    );
+    const newer = await fingerprint(db.url);
+    await prepareDatabase(db.url, log);
+    assert.deepEqual(await fingerprint(db.url), newer);
+  });
+
   it("refuses a migration that was changed after it ran, by name", async () => {
     const db = await empty();
     await prepareDatabase(db.url, log, { createPos: true });

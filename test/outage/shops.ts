@@ -113,13 +113,25 @@ export async function until(
 }
 
 /** Waits until all jobs are done, then compares what was done with what had to be. */
-export async function assertExact(pool: Pool, sales: Sales["counts"]): Promise<void> {
-  await until("no job is left", async () => {
+export async function assertExact(
+  pool: Pool,
+  sales: Sales["counts"],
+  withinMs = 15_000,
+): Promise<void> {
+  const left = async () => {
     const { rows } = await pool.query(
-      `select exists (select from graphile_worker._private_jobs) or exists (select from nexus_engine.stock_event) as left`,
+      `select id, attempts, run_at - now() as due_in, locked_by, now() - locked_at as locked_for, last_error
+       from graphile_worker._private_jobs
+       union all select id, 0, null, 'outbox', now() - at, null from nexus_engine.stock_event
+       order by 1 limit 5`,
     );
-    return !rows[0].left;
-  });
+    return rows;
+  };
+  await until("no job is left", async () => (await left()).length === 0, withinMs).catch(
+    async (cause: unknown) => {
+      throw new Error(`left: ${JSON.stringify(await left())}`, { cause });
+    },
+  );
   const { rows: noted } = await pool.query("select count(*)::int as sales from public.prueba");
   assert.ok(
     noted[0].sales >= sales.committed && noted[0].sales <= sales.committed + sales.unknown,

@@ -1,0 +1,120 @@
+import assert from "node:assert/strict";
+import { type ChildProcess, spawn } from "node:child_process";
+import { rm } from "node:fs/promises";
+import { dirname, join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { connect } from "../../src/database/client.ts";
+import { createPosSchema } from "../../src/database/pos.ts";
+import { prepareDatabase } from "../../src/database/prepare.ts";
+import { createLog } from "../../src/log.ts";
+import { until } from "../outage/shops.ts";
+import { createEmptyDatabase, type TestDatabase } from "../support/database.ts";
+import { addProduct, addSale, addStore, setStock } from "../support/fixtures.ts";
+import { jobsLeft } from "../support/jobs.ts";
+import { checkOut, released, withoutHistory } from "./release.ts";
+
+const { commit } = await released("functions");
+const day = 24 * 3_600_000;
+
+describe("a worker of the release before", { skip: await withoutHistory(commit) }, () => {
+  let db: TestDatabase;
+  let tree: string;
+  let worker: ChildProcess;
+  const output: string[] = [];
+  const faults = () =>
+    output
+      .join("")
+      .split("\n")
+      .filter((line) => /"level":(50|60)/.test(line));
+
+  before(async () => {
+    tree = await checkOut(commit);
+    db = await createEmptyDatabase();
+    const owner = await connect(db.url, "test");
+    await createPosSchema(owner);
+    await owner.end();
+    worker = spawn(process.execPath, [join(tree, "src/worker.ts")], {
+      cwd: tree,
+      env: {
+        ...process.env,
+        DATABASE_URL: db.url,
+        SECRET_KEY: "una-clave-de-prueba-con-mas-de-32-bytes",
+        LOG_LEVEL: "info",
+      },
+    });
+    for (const stream of [worker.stdout, worker.stderr]) {
+      stream?.on("data", (chunk) => output.push(String(chunk)));
+    }
+    await until("it runs", async () => {
+      assert.equal(worker.exitCode, null, output.join(""));
+      return output.join("").includes("Worker is running");
+    });
+  });
+  after(async () => {
+    worker?.kill("SIGKILL");
+    await db?.drop();
+    if (tree) await rm(dirname(tree), { recursive: true, force: true });
+  });
+
+  it("goes on over a database that the new release has migrated", async () => {
+    const store = await addStore(db.pool);
+    await addProduct(db.pool, store, { stock: 5 });
+    await addProduct(db.pool, store, { stock: 0 });
+    const sold = await addProduct(db.pool, store, { stock: 50 });
+    for (let days = 1; days <= 16; days += 1) {
+      const lines = [{ productoId: sold, cantidad: 1, precio: 100 }];
+      await addSale(db.pool, store, { fecha: new Date(Date.now() - days * day), lines });
+    }
+    await prepareDatabase(db.url, createLog("silent"));
+    await db.pool.query("delete from public.insights");
+    await db.pool.query("delete from nexus_engine.open_insight");
+    await db.pool.query("delete from nexus_engine.store_day");
+    await db.pool.query("delete from nexus_engine.rollup_state");
+
+    for (const task of [
+      "generate_out_of_stock_alerts",
+      "generate_stock_alerts",
+      "generate_sales_summary",
+      "generate_weekly_sales_summary",
+      "generate_all_insights",
+      "roll_up",
+      "check_rollups",
+      "check_stock",
+      "purge",
+    ]) {
+      await db.pool.query("select graphile_worker.add_job($1)", [task]);
+    }
+    await db.pool.query("select nexus_engine.request_refresh($1)", [store]);
+    await until("all jobs are done", async () => {
+      assert.deepEqual(faults(), []);
+      return (await jobsLeft(db.pool)).length === 0;
+    });
+    const { rows } = await db.pool.query(
+      "select array_agg(distinct tipo order by tipo) as tipos from public.insights where is_active",
+    );
+    assert.deepEqual(rows[0].tipos, [
+      "PRODUCTO_SIN_STOCK",
+      "STOCK_BAJO",
+      "VENTAS_DIARIAS",
+      "VENTAS_SEMANALES",
+    ]);
+    const { rows: rollups } = await db.pool.query(
+      "select count(*)::int as days from nexus_engine.store_day where total > 0",
+    );
+    assert.ok(rollups[0].days >= 14, `${rollups[0].days} days rolled up`);
+
+    await setStock(db.pool, sold, 1);
+    await until("its drain hears the bell", async () => {
+      const { rowCount } = await db.pool.query(
+        "select from public.insights where is_active and extra_data ->> 'producto_id' = $1",
+        [sold],
+      );
+      return rowCount === 1;
+    });
+    assert.deepEqual(faults(), []);
+    assert.equal(worker.exitCode, null);
+    const stopped = new Promise((resolve) => worker.once("exit", resolve));
+    worker.kill("SIGTERM");
+    assert.equal(await stopped, 0);
+  });
+});
