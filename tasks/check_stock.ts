@@ -10,12 +10,13 @@ import { defineTask } from "../src/worker/define-task.ts";
 export default defineTask({
   payload: z.strictObject({ _cron: z.unknown().optional() }),
   run: async ({ transaction, settings, log, signal }) => {
-    const ceiling = await transaction(async (client) => {
+    const { ceiling, relied_on } = await transaction(async (client) => {
       await client.query("set local lock_timeout = '2s'");
-      const { rows } = await client.query<{ ceiling: number | null }>(
-        "select nexus_engine.renew_triggers() as ceiling",
+      const { rows } = await client.query<Ceilings>(
+        `select nexus_engine.renew_triggers() as ceiling,
+           (select c.ceiling from nexus_engine.stock_ceiling c) as relied_on`,
       );
-      return rows[0]?.ceiling ?? null;
+      return rows[0] ?? { ceiling: null, relied_on: null };
     });
     let after: string | null = null;
     let stores = 0;
@@ -39,9 +40,13 @@ export default defineTask({
         client.query("select nexus_engine.rely_on_triggers($1)", [ceiling]),
       );
     }
-    if (repaired > 0) log.warn({ repaired }, "products were low or out without our knowing");
+    if (repaired > 0 && ceiling === relied_on) {
+      log.warn({ repaired }, "products were low or out without our knowing");
+    }
     return { stores, repaired };
   },
 });
 
+/** That of the triggers, null while detached; and the one before, which the outbox was true for. */
+type Ceilings = { ceiling: number | null; relied_on: number | null };
 type Batch = { last_store: string | null; stores: number; repaired: number };

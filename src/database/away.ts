@@ -26,7 +26,8 @@ export function isAway(error: unknown): boolean {
     passingCodes.has(code) ||
     passingStates.has(code) ||
     code.startsWith("08") ||
-    passingMessages.test(error.message)
+    passingMessages.test(error.message) ||
+    isAway(error.cause)
   );
 }
 

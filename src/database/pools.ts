@@ -40,7 +40,11 @@ export function createPool({ connectionString, log, max, name, role }: PoolOptio
   } satisfies PoolConfig & { role?: string };
   const pool = new Pool(config);
   // Without a listener a dropped idle connection would end the process.
-  pool.on("error", (err) => log.warn({ err, pool: name }, "an idle connection was lost"));
+  pool.on("error", (err: Error & { client?: unknown }) => {
+    // The whole connection, with the key to cancel its statements: nothing for a log.
+    delete err.client;
+    log.warn({ err, pool: name }, "an idle connection was lost");
+  });
   pool.on("connect", (client) => {
     client.on("error", (err) => log.warn({ err, pool: name }, "a connection was lost"));
   });

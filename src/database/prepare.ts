@@ -21,6 +21,13 @@ const patienceMs = 30_000;
  */
 const lockTimeouts = { migration: 5_000, triggers: 20_000, index: 60_000 };
 
+export type PreparationOptions = {
+  createPos?: boolean;
+  demo?: boolean;
+  /** In milliseconds. */
+  locks?: typeof lockTimeouts;
+};
+
 export class PosSchemaError extends Error {
   override name = "PosSchemaError";
 }
@@ -36,13 +43,27 @@ export class PosSchemaError extends Error {
 export async function prepareDatabase(
   ownerUrl: string,
   log: Logger,
-  {
-    createPos = false,
-    demo = false,
-    locks = lockTimeouts,
-  }: { createPos?: boolean; demo?: boolean; locks?: typeof lockTimeouts } = {},
+  options: PreparationOptions = {},
 ): Promise<void> {
-  const client = await connectPatiently(ownerUrl, log);
+  const until = performance.now() + patienceMs;
+  const wait = backoff(250, 4_000);
+  for (;;) {
+    try {
+      return await prepare(ownerUrl, log, options);
+    } catch (error) {
+      if (!isAway(error) || performance.now() > until) throw error;
+      log.warn({ err: error }, "the database is not there yet, trying again");
+      await sleep(wait.next());
+    }
+  }
+}
+
+async function prepare(
+  ownerUrl: string,
+  log: Logger,
+  { createPos = false, demo = false, locks = lockTimeouts }: PreparationOptions,
+): Promise<void> {
+  const client = await connect(ownerUrl, "nexus-prepare");
   try {
     await checkVersion(client);
     await lockPreparation(client);
@@ -68,20 +89,6 @@ export async function prepareDatabase(
     }
   } finally {
     await client.end();
-  }
-}
-
-async function connectPatiently(ownerUrl: string, log: Logger): Promise<Client> {
-  const until = performance.now() + patienceMs;
-  const wait = backoff(250, 4_000);
-  for (;;) {
-    try {
-      return await connect(ownerUrl, "nexus-prepare");
-    } catch (error) {
-      if (!isAway(error) || performance.now() > until) throw error;
-      log.warn({ err: error }, "the database is not there yet, trying again");
-      await sleep(wait.next());
-    }
   }
 }
 

@@ -80,7 +80,7 @@ describe("a start that meets a long transaction of the POS", () => {
       }),
     );
     assert.ok(performance.now() - started < 5_000);
-    assert.ok(longest < 700, `a sale waited ${longest} ms`);
+    assert.ok(longest < 900, `a sale waited ${longest} ms`);
     assert.equal(await triggers(), 0);
 
     await pos.query("commit");

@@ -93,7 +93,7 @@ describe("preparing a database", () => {
       "create or replace function nexus_engine.money(amount double precision) returns numeric language sql as 'select 0::numeric'",
     );
     await db.pool.query(
-      "update nexus_engine.migration set sha256 = 'newer' where name = 'engine/text_es_ar.sql'",
+      "update nexus_engine.migration set sha256 = 'newer' where name = 'engine/sale.sql'",
     );
     await db.pool.query(
       "insert into nexus_engine.migration (name, sha256) values ('migrations/9999_next.sql', 'x')",
