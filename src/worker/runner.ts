@@ -1,5 +1,6 @@
 import { EventEmitter } from "node:events";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type Runner, run, type TaskList, type WorkerEvents } from "graphile-worker";
 import type { Pool } from "pg";
 import { graphileLogger, type Logger } from "../log.ts";
@@ -10,6 +11,8 @@ const crontabFile = join(import.meta.dirname, "../../crontab");
 
 /** How long a stop waits for the jobs that run, before it ends them. */
 const drainMs = 15_000;
+/** How long it then waits for their outcomes to be written: without Postgres that never ends. */
+const outcomesMs = 3_000;
 
 export type RunnerOptions = {
   /** Straight to Postgres. */
@@ -39,6 +42,12 @@ export async function startRunner({
   events.on("pool:create", ({ workerPool }) => {
     guard = startGuard({ pool, worker: workerPool.id, running, log });
   });
+  // Not runner.promise: when outcomes cannot be written the pool shuts down, and then that resolves, or
+  // never settles, because its batcher counts itself below zero, or waits for cron's back-off of up to
+  // 90 seconds. When this settles every task has ended.
+  const idle = Promise.withResolvers<void>();
+  events.once("pool:gracefulShutdown:complete", () => idle.resolve());
+  events.once("pool:gracefulShutdown:error", ({ error }) => idle.reject(error));
   let runner: Runner;
   try {
     runner = await run({
@@ -70,14 +79,20 @@ export async function startRunner({
     await guard?.leave();
     throw error;
   }
-  const ended = runner.promise.finally(() => guard?.leave());
+  const ended = idle.promise.finally(() => guard?.leave());
   ended.catch(() => {});
   return {
     ended,
     stop: async () => {
       // One that has ended by itself refuses to be stopped.
-      await runner.stop().catch(() => {});
-      await ended;
+      const stopped = runner.stop().catch(() => {});
+      await ended.catch(() => {});
+      const limit = new AbortController();
+      await Promise.race([
+        stopped,
+        sleep(outcomesMs, undefined, { signal: limit.signal }).catch(() => {}),
+      ]);
+      limit.abort();
     },
   };
 }
