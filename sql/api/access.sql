@@ -4,7 +4,7 @@
 -- The store of the current user, null unless both the user and the store are active. Written as
 -- (select nexus_engine.current_tienda_id()) it is asked once a statement, not once a row.
 create or replace function nexus_engine.current_tienda_id()
-returns uuid language sql stable security definer set search_path = ''
+returns uuid language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select t.id
   from public.users u
@@ -16,7 +16,7 @@ grant execute on function nexus_engine.current_tienda_id() to nexus_tienda;
 -- The same for functions that have no meaning without a store.
 -- Errors: NX003 when the user or the store was deactivated since the token was checked.
 create or replace function nexus_engine.require_tienda_id()
-returns uuid language plpgsql stable set search_path = ''
+returns uuid language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   tienda_id uuid := nexus_engine.current_tienda_id();
@@ -34,7 +34,7 @@ create or replace function nexus_engine.authenticate(
   out user_exists boolean, out user_active boolean,
   out store_exists boolean, out store_active boolean,
   out is_operator boolean
-) language sql stable security definer set search_path = ''
+) language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select
     u.id is not null, coalesce(u.is_active, false),
@@ -49,7 +49,7 @@ $$;
 -- and again and again while it stays.
 create or replace function nexus_engine.active_stores(p_user_ids uuid[])
 returns table (user_id uuid, tienda_id uuid)
-language sql stable security definer set search_path = ''
+language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select u.id, t.id
   from public.users u

@@ -10,7 +10,7 @@ create or replace function nexus_engine.report_days(
   p_tienda_id uuid, p_desde date, p_hasta date, p_as_of timestamptz,
   out desde date, out hasta date, out days date[], out starts timestamptz[],
   out starts_at timestamptz, out ends_at timestamptz, out time_zone text
-) language plpgsql stable set search_path = ''
+) language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
   store nexus_engine.store;

@@ -70,7 +70,7 @@ $$;
 -- nexus_engine.top_productos for the caller's store, now. Errors: NX001 as there; NX003 without a store.
 create function nexus_api.top_productos(
   desde date default null, hasta date default null, order_by nexus_api.top_productos_order default 'UNITS'
-) returns setof nexus_api.top_producto language sql stable security definer set search_path = ''
+) returns setof nexus_api.top_producto language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select * from nexus_engine.top_productos(nexus_engine.require_tienda_id(), desde, hasta, order_by, now())
 $$;
@@ -80,7 +80,7 @@ grant execute on function nexus_api.top_productos(date, date, nexus_api.top_prod
 -- nexus_engine.profitability for the caller's store, now. Errors: NX001 as there; NX003 without a store.
 create function nexus_api.profitability(
   desde date default null, hasta date default null, order_by nexus_api.profitability_order default 'PROFIT'
-) returns setof nexus_api.producto_profitability language sql stable security definer set search_path = ''
+) returns setof nexus_api.producto_profitability language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select * from nexus_engine.profitability(nexus_engine.require_tienda_id(), desde, hasta, order_by, now())
 $$;

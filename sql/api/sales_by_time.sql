@@ -58,7 +58,7 @@ $$;
 
 -- nexus_engine.sales_by_day for the caller's store, now. Errors: NX001 as there; NX003 without a store.
 create function nexus_api.sales_by_day(desde date default null, hasta date default null)
-returns nexus_api.sales_day[] language sql stable security definer set search_path = ''
+returns nexus_api.sales_day[] language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select nexus_engine.sales_by_day(nexus_engine.require_tienda_id(), desde, hasta, now())
 $$;
@@ -67,7 +67,7 @@ grant execute on function nexus_api.sales_by_day(date, date) to nexus_tienda;
 
 -- nexus_engine.sales_by_hour for the caller's store, now. Errors: NX001 as there; NX003 without a store.
 create function nexus_api.sales_by_hour(desde date default null, hasta date default null)
-returns nexus_api.sales_hour[] language sql stable security definer set search_path = ''
+returns nexus_api.sales_hour[] language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select nexus_engine.sales_by_hour(nexus_engine.require_tienda_id(), desde, hasta, now())
 $$;

@@ -107,7 +107,7 @@ $$;
 
 -- nexus_engine.sales_summary for the caller's store, now. Errors: NX001 as there; NX003 without a store.
 create function nexus_api.sales_summary(desde date default null, hasta date default null)
-returns nexus_api.sales_summary language sql stable security definer set search_path = ''
+returns nexus_api.sales_summary language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select nexus_engine.sales_summary(nexus_engine.require_tienda_id(), desde, hasta, now())
 $$;

@@ -39,7 +39,7 @@ $$;
 
 -- nexus_engine.stock_summary for the caller's store. Errors: NX003 without a store.
 create function nexus_api.stock_summary()
-returns nexus_api.stock_summary language sql stable security definer set search_path = ''
+returns nexus_api.stock_summary language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select nexus_engine.stock_summary(nexus_engine.require_tienda_id())
 $$;

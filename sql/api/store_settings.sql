@@ -27,7 +27,7 @@ comment on column nexus_api.store_settings.muted_types is E'@notNull\nTypes of i
 
 -- The caller's settings; all null without an active user.
 create or replace function nexus_api.store_settings()
-returns nexus_api.store_settings language sql stable set search_path = ''
+returns nexus_api.store_settings language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select * from nexus_api.store_settings
 $$;
@@ -40,7 +40,7 @@ grant execute on function nexus_api.store_settings() to nexus_tienda;
 -- Errors: NX001, with the column, for an unknown column or a value that would fail later; see also
 -- nexus_engine.check_store_settings.
 create or replace function nexus_api.update_store_settings(patch jsonb)
-returns nexus_api.store_settings language plpgsql volatile security definer set search_path = ''
+returns nexus_api.store_settings language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   store uuid := nexus_engine.require_tienda_id();

@@ -13,7 +13,7 @@ comment on column nexus_api.tiendas.created_at is E'@notNull';
 
 -- The caller's store; all null without an active user.
 create or replace function nexus_api.tienda()
-returns nexus_api.tiendas language sql stable set search_path = ''
+returns nexus_api.tiendas language sql stable set search_path = pg_catalog, pg_temp
 as $$
   select * from nexus_api.tiendas
 $$;

@@ -20,7 +20,7 @@ $$;
 -- where the triggers are. Our indexes come back with the next start.
 -- Errors: 55P03 when the POS keeps its tables locked for long.
 create or replace function nexus_engine.attach() returns void
-language plpgsql set search_path = ''
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   delete from nexus_engine.detached;
@@ -76,7 +76,7 @@ $$;
 -- Call it as an owner of the POS's tables.
 -- Errors: 55P03 when the POS keeps its tables locked for long.
 create or replace function nexus_engine.detach() returns void
-language plpgsql set search_path = ''
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   ours record;

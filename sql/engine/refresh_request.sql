@@ -109,7 +109,7 @@ $$;
 -- Whatever changes a request tells those who watch it, on the channel of its store. An insert tells
 -- nobody: who could wait for an id that was not there?
 create or replace function nexus_engine.announce_request() returns trigger
-language plpgsql set search_path = ''
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform pg_catalog.pg_notify('nexus_store:' || new.tienda_id, json_build_object('request', new.id)::text);

@@ -20,7 +20,7 @@ $$;
 -- Marks the hour of a ticket, unless this transaction did so with its last mark. Cannot fail the
 -- sale: what goes wrong with the insert is a warning, and the nightly check finds the difference.
 create or replace function nexus_engine.mark_hour(p_tienda_id uuid, p_fecha timestamptz) returns void
-language plpgsql set search_path = ''
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   -- -infinity means everything, which the date of a ticket must not say by mistake; and the last
@@ -59,7 +59,7 @@ $$;
 
 -- After a ticket was updated or deleted: marks the hours of its date before and after.
 create or replace function nexus_engine.on_sale_change() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform nexus_engine.mark_hour(old.tienda_id, old.fecha);
@@ -90,7 +90,7 @@ end;
 $$;
 
 create or replace function nexus_engine.on_line_change() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   if tg_op <> 'INSERT' then
@@ -105,7 +105,7 @@ $$;
 
 -- After a truncate: everything of every store.
 create or replace function nexus_engine.on_sales_truncate() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   begin
@@ -121,7 +121,7 @@ $$;
 -- a row-level trigger or a condition. The conditions use nothing that the POS's role could lack a
 -- right to.
 create or replace function nexus_engine.make_sale_triggers() returns void
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   span interval := nexus_engine.unmarked_for();

@@ -21,7 +21,7 @@ $$;
 -- the sale: what goes wrong with the insert is a warning. The bell is rung only where the outbox
 -- was empty, because a NOTIFY makes commits take turns.
 create or replace function nexus_engine.on_stock_change() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   low double precision;
@@ -68,7 +68,7 @@ $$;
 -- Makes the triggers with the highest threshold in use as a literal in their condition: a sale of a
 -- product that has plenty then costs a comparison, not the call of a function with its look-ups.
 create or replace function nexus_engine.fit_triggers() returns void
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   wanted double precision := nexus_engine.wanted_ceiling();
@@ -258,7 +258,7 @@ $$;
 
 -- Other thresholds, other bands: the store's list is made anew, and its alerts with the next pass.
 create or replace function nexus_engine.on_settings_change() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform nexus_engine.check_stock_watch(array[new.tienda_id], now());
@@ -273,7 +273,7 @@ for each row execute function nexus_engine.on_settings_change();
 -- A product's own threshold changed: the product goes through the outbox.
 -- Errors: NX001 when the product is not one of the store.
 create or replace function nexus_engine.on_product_settings_change() returns trigger
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   changed nexus_engine.product_settings := coalesce(new, old);

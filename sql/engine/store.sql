@@ -42,7 +42,7 @@ where s.is_active and p.is_active;
 -- of pg_timezone_names: abbreviations and POSIX strings such as 'FOO+3' are accepted by Postgres
 -- but have no daylight saving or the opposite sign.
 create or replace function nexus_engine.check_store_settings() returns trigger
-language plpgsql set search_path = ''
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   unknown text;

@@ -23,7 +23,9 @@ export type PoolOptions = {
  * connection that turns out to act as somebody else is refused, either way.
  */
 export function createPool({ connectionString, log, max, name, role }: PoolOptions): Pool {
-  const settings = ["TimeZone=UTC", "jit=off", ...(role ? [`role=${role}`] : [])];
+  // No schema is searched by itself: where everybody may create in public, as in databases made before
+  // PostgreSQL 15, a function put there could otherwise stand in for one of Postgres.
+  const settings = ["TimeZone=UTC", "jit=off", "search_path=", ...(role ? [`role=${role}`] : [])];
   const config = {
     connectionString,
     max,
