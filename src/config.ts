@@ -1,11 +1,16 @@
 import { z } from "zod";
 
+/** Mutations a minute, of a user and of all users of a store. */
+export type MutationLimits = { user: number; store: number };
+export const defaultMutationLimits: MutationLimits = { user: 60, store: 300 };
+
 /** The only reader of process.env. Everything else gets the parsed Config. */
 
 const port = z.coerce.number().int().min(0).max(65535);
 const postgresUrl = z
   .string()
   .regex(/^postgres(ql)?:\/\//, "expected a URL that starts with postgres:// or postgresql://");
+const perMinute = z.coerce.number().int().min(1).max(1_000_000);
 
 const Environment = z.object({
   DATABASE_URL: postgresUrl.optional(),
@@ -24,6 +29,8 @@ const Environment = z.object({
   JOB_TIME_LIMIT_SECONDS: z.coerce.number().int().min(1).max(86_400).default(1800),
   STORES_PER_JOB: z.coerce.number().int().min(1).max(1000).default(100),
   INSIGHT_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(180),
+  MUTATIONS_PER_MINUTE: perMinute.default(defaultMutationLimits.user),
+  STORE_MUTATIONS_PER_MINUTE: perMinute.default(defaultMutationLimits.store),
   STATEMENT_TIMEOUT_MS: z.coerce.number().int().min(100).max(600_000).default(10_000),
 });
 
@@ -46,6 +53,7 @@ export type Config = {
   storesPerJob: number;
   insightRetentionDays: number;
   statementTimeoutMs: number;
+  mutationLimits: MutationLimits;
 };
 
 export class ConfigError extends Error {
@@ -84,5 +92,6 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     storesPerJob: e.STORES_PER_JOB,
     insightRetentionDays: e.INSIGHT_RETENTION_DAYS,
     statementTimeoutMs: e.STATEMENT_TIMEOUT_MS,
+    mutationLimits: { user: e.MUTATIONS_PER_MINUTE, store: e.STORE_MUTATIONS_PER_MINUTE },
   };
 }

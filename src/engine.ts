@@ -73,6 +73,7 @@ export async function startEngine(
         secretKeys: [new TextEncoder().encode(database.secretKey)],
         pool,
         statementTimeoutMs: config.statementTimeoutMs,
+        mutationLimits: config.mutationLimits,
         log,
         isReady: () => answers(pool),
       });

@@ -11,6 +11,7 @@ export const httpStatusByCode = {
   BAD_USER_INPUT: 400,
   NOT_FOUND: 404,
   QUERY_TOO_COMPLEX: 400,
+  RATE_LIMITED: 429,
   TIMEOUT: 503,
   INTERNAL: 500,
 } as const;

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Pool } from "pg";
-import type { Config } from "./config.ts";
+import { type Config, defaultMutationLimits, type MutationLimits } from "./config.ts";
 import { withRequestId } from "./graphql/request-id.ts";
 import { startGraphQL } from "./graphql/server.ts";
 import type { Logger } from "./log.ts";
@@ -17,6 +17,7 @@ export type HttpOptions = {
   /** Connections that act as nexus_server; not ended here. */
   pool: Pool;
   statementTimeoutMs: number;
+  mutationLimits?: MutationLimits;
   log: Logger;
   isReady: () => Promise<boolean>;
   /** See GraphQLOptions. */
@@ -36,7 +37,7 @@ const portsToTry = 20;
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const { host, environment, log } = options;
   const ide = environment === "development";
-  const graphql = await startGraphQL({ ...options, ide });
+  const graphql = await startGraphQL({ mutationLimits: defaultMutationLimits, ...options, ide });
   const ownRoutes: Record<string, (res: ServerResponse) => void | Promise<void>> = {
     "/health/live": (res) => sendJson(res, 200, { status: "ok" }),
     "/health/ready": async (res) => {
