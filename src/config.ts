@@ -10,6 +10,18 @@ const port = z.coerce.number().int().min(0).max(65535);
 const postgresUrl = z
   .string()
   .regex(/^postgres(ql)?:\/\//, "expected a URL that starts with postgres:// or postgresql://");
+/** As browsers send them: no path, no default port, lower case. */
+const origins = z.string().transform((text, context) => {
+  const list = text.split(",").map((origin) => origin.trim());
+  for (const origin of list) {
+    if (/^https?:/.test(origin) && URL.canParse(origin) && new URL(origin).origin === origin)
+      continue;
+    context.addIssue(
+      `expected exact origins such as https://pos.example, got ${JSON.stringify(origin)}`,
+    );
+  }
+  return list;
+});
 const perMinute = z.coerce.number().int().min(1).max(1_000_000);
 
 const Environment = z.object({
@@ -31,6 +43,7 @@ const Environment = z.object({
   INSIGHT_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(180),
   MUTATIONS_PER_MINUTE: perMinute.default(defaultMutationLimits.user),
   STORE_MUTATIONS_PER_MINUTE: perMinute.default(defaultMutationLimits.store),
+  CORS_ORIGINS: origins.optional(),
   STATEMENT_TIMEOUT_MS: z.coerce.number().int().min(100).max(600_000).default(10_000),
 });
 
@@ -54,6 +67,7 @@ export type Config = {
   insightRetentionDays: number;
   statementTimeoutMs: number;
   mutationLimits: MutationLimits;
+  corsOrigins: string[];
 };
 
 export class ConfigError extends Error {
@@ -92,6 +106,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     storesPerJob: e.STORES_PER_JOB,
     insightRetentionDays: e.INSIGHT_RETENTION_DAYS,
     statementTimeoutMs: e.STATEMENT_TIMEOUT_MS,
+    corsOrigins: e.CORS_ORIGINS ?? [],
     mutationLimits: { user: e.MUTATIONS_PER_MINUTE, store: e.STORE_MUTATIONS_PER_MINUTE },
   };
 }

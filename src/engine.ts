@@ -74,6 +74,7 @@ export async function startEngine(
         pool,
         statementTimeoutMs: config.statementTimeoutMs,
         mutationLimits: config.mutationLimits,
+        corsOrigins: config.corsOrigins,
         log,
         isReady: () => answers(pool),
       });

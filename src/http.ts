@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Pool } from "pg";
+import { endSocket, sendJson, setHeaders } from "./answers.ts";
 import { type Config, defaultMutationLimits, type MutationLimits } from "./config.ts";
+import { makeCors } from "./cors.ts";
 import { withRequestId } from "./graphql/request-id.ts";
 import { startGraphQL } from "./graphql/server.ts";
 import type { Logger } from "./log.ts";
@@ -18,6 +20,8 @@ export type HttpOptions = {
   pool: Pool;
   statementTimeoutMs: number;
   mutationLimits?: MutationLimits;
+  /** Exact origins whose pages may use the API. */
+  corsOrigins?: readonly string[];
   log: Logger;
   isReady: () => Promise<boolean>;
   /** See GraphQLOptions. */
@@ -35,7 +39,8 @@ const portsToTry = 20;
 
 /** Serves /graphql (its subscriptions over WebSockets), /health/live and /health/ready, and the Ruru IDE at / in development. */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
-  const { host, environment, log } = options;
+  const { host, environment, log, corsOrigins = [] } = options;
+  const cors = makeCors(corsOrigins);
   const ide = environment === "development";
   const graphql = await startGraphQL({ mutationLimits: defaultMutationLimits, ...options, ide });
   const ownRoutes: Record<string, (res: ServerResponse) => void | Promise<void>> = {
@@ -52,6 +57,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     const path = req.url?.split("?", 1)[0] ?? "/";
     setHeaders(res, id, ide && path !== "/graphql");
     const answer = async () => {
+      if (path === "/graphql" && cors.handle(req, res)) return;
       const own = req.method === "GET" || req.method === "HEAD" ? ownRoutes[path] : undefined;
       if (own) return own(res);
       return graphql.handle(req, res, () => sendJson(res, 404, { error: "NOT_FOUND" }));
@@ -62,7 +68,10 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
       else sendJson(res, 500, { error: "INTERNAL", requestId: id });
     });
   });
-  server.on("upgrade", graphql.upgrade);
+  server.on("upgrade", (req, socket, head) => {
+    if (cors.allowsUpgrade(req)) graphql.upgrade(req, socket, head);
+    else endSocket(socket, 403, "FORBIDDEN");
+  });
   server.requestTimeout = 30_000;
 
   try {
@@ -85,26 +94,6 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
 function requestIdOf(req: IncomingMessage): string {
   const given = req.headers["x-request-id"];
   return typeof given === "string" && /^[\w.-]{8,64}$/.test(given) ? given : randomUUID();
-}
-
-/** There is no CORS header: pages of other origins cannot read the API. */
-function setHeaders(res: ServerResponse, id: string, html: boolean): void {
-  res.setHeader("x-request-id", id);
-  res.setHeader("x-content-type-options", "nosniff");
-  res.setHeader("x-frame-options", "DENY");
-  res.setHeader("referrer-policy", "no-referrer");
-  if (html) return;
-  res.setHeader("cache-control", "no-store");
-  res.setHeader("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
-}
-
-function sendJson(res: ServerResponse, status: number, body: unknown): void {
-  const text = JSON.stringify(body);
-  res.writeHead(status, {
-    "content-type": "application/json; charset=utf-8",
-    "content-length": Buffer.byteLength(text),
-  });
-  res.end(text);
 }
 
 /** Listens on the port, or on the next free one, and says which. */
