@@ -14,7 +14,7 @@ const postgresUrl = z
 const origins = z.string().transform((text, context) => {
   const list = text.split(",").map((origin) => origin.trim());
   for (const origin of list) {
-    if (/^https?:/.test(origin) && URL.canParse(origin) && new URL(origin).origin === origin)
+    if (/^https?:[^*]+$/.test(origin) && URL.canParse(origin) && new URL(origin).origin === origin)
       continue;
     context.addIssue(
       `expected exact origins such as https://pos.example, got ${JSON.stringify(origin)}`,
@@ -22,6 +22,12 @@ const origins = z.string().transform((text, context) => {
   }
   return list;
 });
+const secretKey = z
+  .string()
+  .refine(
+    (key) => Buffer.byteLength(key) >= 32,
+    "expected the POS's SECRET_KEY, at least 32 bytes (HS256 needs 256 bits)",
+  );
 const perMinute = z.coerce.number().int().min(1).max(1_000_000);
 
 const Environment = z.object({
@@ -31,10 +37,8 @@ const Environment = z.object({
   DATA_DIR: z.string().min(1).default(".data"),
   HOST: z.string().min(1).default("127.0.0.1"),
   PORT: port.optional(),
-  SECRET_KEY: z
-    .string()
-    .min(32, "expected the POS's SECRET_KEY, at least 32 characters (HS256 needs 256 bits)")
-    .optional(),
+  SECRET_KEY: secretKey.optional(),
+  SECRET_KEY_PREVIOUS: secretKey.optional(),
   NODE_ENV: z.enum(["development", "production", "test"]).optional(),
   LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).optional(),
   WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(100).default(4),
@@ -57,6 +61,8 @@ export type Config = {
   /** Absent: 4000, or the next free port. */
   port: number | undefined;
   secretKey: string | undefined;
+  /** What the POS signed with before, while tokens of that time are still about. */
+  previousSecretKey: string | undefined;
   /** Absent in the environment: production with DATABASE_URL, development without. */
   environment: "development" | "production" | "test";
   /** Absent in the environment: info with DATABASE_URL, warn without, where a person looks on. */
@@ -87,6 +93,16 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
       "SECRET_KEY: expected the POS's own key, because DATABASE_URL is set; got nothing",
     );
   }
+  if (given.SECRET_KEY_PREVIOUS && !given.SECRET_KEY) {
+    problems.push("SECRET_KEY_PREVIOUS: expected a SECRET_KEY beside it; got nothing");
+  } else if (given.SECRET_KEY_PREVIOUS && given.SECRET_KEY_PREVIOUS === given.SECRET_KEY) {
+    problems.push("SECRET_KEY_PREVIOUS: expected another key than SECRET_KEY; got the same");
+  }
+  if (parsed.success && parsed.data.STORE_MUTATIONS_PER_MINUTE < parsed.data.MUTATIONS_PER_MINUTE) {
+    problems.push(
+      `STORE_MUTATIONS_PER_MINUTE: expected at least MUTATIONS_PER_MINUTE (${parsed.data.MUTATIONS_PER_MINUTE}), got ${parsed.data.STORE_MUTATIONS_PER_MINUTE}`,
+    );
+  }
   if (!parsed.success || problems.length > 0) {
     throw new ConfigError(`The configuration is not usable:\n  ${problems.join("\n  ")}`);
   }
@@ -99,6 +115,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     host: e.HOST,
     port: e.PORT,
     secretKey: e.SECRET_KEY,
+    previousSecretKey: e.SECRET_KEY_PREVIOUS,
     environment: e.NODE_ENV ?? (e.DATABASE_URL ? "production" : "development"),
     logLevel: e.LOG_LEVEL ?? (e.DATABASE_URL ? "info" : "warn"),
     workerConcurrency: e.WORKER_CONCURRENCY,

@@ -44,6 +44,7 @@ export async function startApi(
     log?: ReturnType<typeof createLog>;
     statementTimeoutMs?: number;
     subscriberCheckMs?: number;
+    secretKeys?: Uint8Array[];
     mutationLimits?: MutationLimits;
     corsOrigins?: string[];
   } = {},
@@ -54,7 +55,7 @@ export async function startApi(
     port: 0,
     nextFreePort: false,
     environment: "test",
-    secretKeys: [secretKey],
+    secretKeys: options.secretKeys ?? [secretKey],
     pool,
     statementTimeoutMs: options.statementTimeoutMs ?? 10_000,
     log: options.log ?? createLog("silent"),
