@@ -1,5 +1,6 @@
 import { type ServerResponse, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
+import type { ErrorCode } from "./errors.ts";
 
 /** What every answer has. HTTPS, and with it HSTS, is the proxy's in front of us. */
 const always = {
@@ -27,8 +28,13 @@ export function sendJson(res: ServerResponse, status: number, body: unknown): vo
   res.end(text);
 }
 
+/** Such as GraphQL's own answers are: for requests that do not get as far. */
+export const graphqlError = (code: ErrorCode, message: string) => ({
+  errors: [{ message, extensions: { code } }],
+});
+
 /** An error for a socket that has no response: one that speaks no HTTP, or wants a WebSocket. */
-export function endSocket(socket: Duplex, status: number, code: string): void {
+export function endSocket(socket: Duplex, status: number, code: ErrorCode): void {
   const text = JSON.stringify({ error: code });
   const headers = {
     connection: "close",

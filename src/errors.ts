@@ -31,4 +31,7 @@ export const codeBySqlState: Record<string, ErrorCode> = {
   NX003: "FORBIDDEN",
   NX004: "INTERNAL",
   "57014": "TIMEOUT",
+  // Text that Postgres cannot store: NUL, half a surrogate pair. Nothing else comes in unchecked.
+  "22021": "BAD_USER_INPUT",
+  "22P05": "BAD_USER_INPUT",
 };

@@ -1,7 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import type { Pool } from "pg";
-import { endSocket, sendJson, setHeaders } from "./answers.ts";
+import { endSocket, graphqlError, sendJson, setHeaders } from "./answers.ts";
 import { type Config, defaultMutationLimits, type MutationLimits } from "./config.ts";
 import { makeCors } from "./cors.ts";
 import { withRequestId } from "./graphql/request-id.ts";
@@ -36,6 +37,14 @@ export type HttpServer = {
 /** How long a request may still run once the server closes. */
 const closeLimitMs = 5_000;
 const portsToTry = 20;
+/** For a request to come in. A socket that is slower is closed, one that waits for nothing as well. */
+const limits = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  connectionsCheckingInterval: 1_000,
+  keepAliveTimeout: 5_000,
+  maxHeaderSize: 16_384,
+};
 
 /** Serves /graphql (its subscriptions over WebSockets), /health/live and /health/ready, and the Ruru IDE at / in development. */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
@@ -43,16 +52,27 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const cors = makeCors(corsOrigins);
   const ide = environment === "development";
   const graphql = await startGraphQL({ mutationLimits: defaultMutationLimits, ...options, ide });
+  // Anyone may ask, so that many who ask at once get the answer of one.
+  let checking: Promise<boolean> | undefined;
+  const isReady = () => {
+    checking ??= options
+      .isReady()
+      .catch(() => false)
+      .finally(() => {
+        checking = undefined;
+      });
+    return checking;
+  };
   const ownRoutes: Record<string, (res: ServerResponse) => void | Promise<void>> = {
     "/health/live": (res) => sendJson(res, 200, { status: "ok" }),
     "/health/ready": async (res) => {
-      const ready = await options.isReady().catch(() => false);
+      const ready = await isReady();
       sendJson(res, ready ? 200 : 503, { status: ready ? "ok" : "unavailable" });
     },
   };
 
   const isWebSocket = (req: IncomingMessage) => req.headers.upgrade?.toLowerCase() === "websocket";
-  const server = createServer({ shouldUpgradeCallback: isWebSocket }, (req, res) => {
+  const server = createServer({ ...limits, shouldUpgradeCallback: isWebSocket }, (req, res) => {
     const id = requestIdOf(req);
     const path = req.url?.split("?", 1)[0] ?? "/";
     setHeaders(res, id, ide && path !== "/graphql");
@@ -60,6 +80,10 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
       if (path === "/graphql" && cors.handle(req, res)) return;
       const own = req.method === "GET" || req.method === "HEAD" ? ownRoutes[path] : undefined;
       if (own) return own(res);
+      if (path === "/graphql" && req.method !== "POST") {
+        res.setHeader("allow", "POST");
+        return sendJson(res, 405, graphqlError("BAD_USER_INPUT", "Expected the method POST."));
+      }
       return graphql.handle(req, res, () => sendJson(res, 404, { error: "NOT_FOUND" }));
     };
     withRequestId(id, answer).catch((err: unknown) => {
@@ -72,7 +96,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     if (cors.allowsUpgrade(req)) graphql.upgrade(req, socket, head);
     else endSocket(socket, 403, "FORBIDDEN");
   });
-  server.requestTimeout = 30_000;
+  server.on("clientError", refuseBadRequest);
 
   try {
     const port = await listen(server, host, options.port, options.nextFreePort);
@@ -88,6 +112,16 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     await graphql.release();
     throw error;
   }
+}
+
+/** What Node answers itself, and without our headers, unless we do: no HTTP, too long, too slow. */
+function refuseBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
+  // An answer that has begun cannot be followed by another one.
+  const { _httpMessage } = socket as Duplex & { _httpMessage?: ServerResponse | null };
+  if (!socket.writable || _httpMessage?.headersSent) socket.destroy();
+  else if (error.code === "HPE_HEADER_OVERFLOW") endSocket(socket, 431, "BAD_USER_INPUT");
+  else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") endSocket(socket, 408, "TIMEOUT");
+  else endSocket(socket, 400, "BAD_USER_INPUT");
 }
 
 /** The caller's own id, so that its log and ours can be joined, if it is fit to be logged. */

@@ -1,7 +1,7 @@
 import type { Pool } from "pg";
 import { isSafeError } from "postgraphile/grafast";
 import type { Logger } from "../log.ts";
-import { apiError } from "./errors.ts";
+import { apiError, internalError } from "./errors.ts";
 import { requestId } from "./request-id.ts";
 import { type Claims, verifyToken } from "./token.ts";
 
@@ -52,7 +52,7 @@ export function makeAuthenticationPlugin(
     if (err instanceof Error && isSafeError(err)) return err;
     const id = requestId();
     log.error({ err, requestId: id }, "a user could not be checked");
-    return apiError("INTERNAL", `Something went wrong here. Request ${id}.`, 503);
+    return internalError(id, 503);
   };
   return {
     name: "AuthenticationPlugin",

@@ -6,8 +6,8 @@ import { PostGraphileConnectionFilterPreset } from "postgraphile-plugin-connecti
 import type { MutationLimits } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { makeAuthenticationPlugin } from "./authentication.ts";
-import { DocumentLimitsPlugin } from "./document-limits.ts";
-import { makeMaskError } from "./errors.ts";
+import { DocumentLimitsPlugin, documentCacheSize } from "./document-limits.ts";
+import { makeMaskError, ThrownErrorsPlugin } from "./errors.ts";
 import { InsightOrderPlugin } from "./insight-order.ts";
 import { makeMutationLimitsPlugin } from "./mutation-limits.ts";
 import { NamingPlugin } from "./naming.ts";
@@ -104,6 +104,7 @@ export function makePreset(options: PresetOptions): GraphileConfig.Preset {
   return {
     extends: [makeSchemaPreset(pool)],
     plugins: [
+      ThrownErrorsPlugin,
       RequestBodyPlugin,
       makeAuthenticationPlugin(secretKeys, pool, log),
       DocumentLimitsPlugin,
@@ -134,6 +135,7 @@ export function makePreset(options: PresetOptions): GraphileConfig.Preset {
       websockets: false,
       watch: false,
       maxRequestLength: maxBodyBytes,
+      parseAndValidateCacheSize: documentCacheSize,
       outputDataAsString: true,
       maskError: makeMaskError(log),
     },

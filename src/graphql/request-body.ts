@@ -13,34 +13,65 @@ export const RequestBodyPlugin: GraphileConfig.Plugin = {
         const { getBody, headers } = requestDigest;
         requestDigest.getBody = async () => {
           const type = headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase();
+          // No page can send this type to another origin without asking first.
           if (type !== "application/json") {
             throw apiError("BAD_USER_INPUT", "Expected a body of type application/json.", 415);
           }
+          // Nothing is unpacked: what is small here would be large there.
+          if ((headers["content-encoding"] ?? "identity") !== "identity") {
+            throw apiError("BAD_USER_INPUT", "Expected a body that is not compressed.", 415);
+          }
+          if (Number(headers["content-length"]) > maxBodyBytes) throw tooLarge();
           const body = await Promise.resolve(getBody()).catch((cause: unknown) => {
-            if (isTooLarge(cause)) {
-              throw apiError("BAD_USER_INPUT", `Expected at most ${maxBodyBytes} bytes.`, 413);
-            }
-            throw cause;
+            throw isTooLarge(cause) ? tooLarge() : cause;
           });
           if (body.type !== "buffer") return body;
-          const json = parse(body.buffer.toString("utf8"));
+          const json = parse(body.buffer);
           if (typeof json?.query === "string") return { type: "json", json };
-          throw apiError("BAD_USER_INPUT", "Expected a JSON object with a query in it.");
+          throw apiError("BAD_USER_INPUT", "Expected a JSON object with a query in it, in UTF-8.");
         };
+        return next();
+      },
+
+      processGraphQLRequestBody(next, { body }) {
+        const problem = shapeProblem(body);
+        if (problem) throw apiError("BAD_USER_INPUT", `Expected ${problem}.`);
         return next();
       },
     },
   },
 };
 
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
 // biome-ignore lint/suspicious/noExplicitAny: anything may come in
-function parse(text: string): any {
+function parse(bytes: Uint8Array): any {
   try {
-    return JSON.parse(text);
+    return JSON.parse(utf8.decode(bytes));
   } catch {
     return undefined;
   }
 }
 
+/** What grafserv would refuse without a code. */
+function shapeProblem(body: {
+  operationName?: unknown;
+  variableValues?: unknown;
+  onError?: unknown;
+  extensions?: unknown;
+}): string | undefined {
+  if (body.operationName !== undefined && typeof body.operationName !== "string") {
+    return "operationName to be text";
+  }
+  if (!isObjectOrAbsent(body.variableValues)) return "variables to be an object";
+  if (!isObjectOrAbsent(body.extensions)) return "extensions to be an object";
+  if (body.onError !== undefined) return "no onError";
+  return undefined;
+}
+
+const isObjectOrAbsent = (value: unknown) =>
+  value === undefined || (typeof value === "object" && value !== null && !Array.isArray(value));
+
+const tooLarge = () => apiError("BAD_USER_INPUT", `Expected at most ${maxBodyBytes} bytes.`, 413);
 const isTooLarge = (error: unknown) =>
   error instanceof SafeError && error.extensions?.["statusCode"] === 413;

@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { Writable } from "node:stream";
 import { after, before, describe, it } from "node:test";
-import { getIntrospectionQuery } from "graphql";
+import { getIntrospectionQuery, parse } from "graphql";
 import { pino } from "pino";
+import { execute } from "postgraphile/grafast";
+import { limitPlanCache } from "../../src/graphql/document-limits.ts";
+import { buildSchema } from "../../src/graphql/server.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addStore, addUser } from "../support/fixtures.ts";
 import { type Answer, type Api, startApi } from "./api.ts";
@@ -112,6 +115,43 @@ describe("limits", () => {
         Array.from({ length: times }, (_, n) => `t${n}: tienda { ...F }`).join(" ");
       accepted(await ask(`{ ${spread(4)} } ${fragment}`));
       refused(await ask(`{ ${spread(5)} } ${fragment}`), "QUERY_TOO_COMPLEX");
+    });
+
+    it("are 100 fields with fields below them, however deep", async () => {
+      const objects = (count: number) =>
+        Array.from({ length: count }, (_, n) => `a${n}: tienda { id }`).join(" ");
+      accepted(await ask(`{ ${objects(100)} }`));
+      refused(await ask(`{ ${objects(101)} }`), "QUERY_TOO_COMPLEX");
+      const nested = Array.from(
+        { length: 26 },
+        (_, n) => `b${n}: insights(first: 1) { nodes { producto { ...F } } }`,
+      ).join(" ");
+      const fragment = "fragment F on Producto { insights(first: 1) { totalCount } }";
+      refused(await ask(`{ ${nested} } ${fragment}`), "QUERY_TOO_COMPLEX");
+    });
+
+    it("are 3,000 words and signs, of values as well, which may be in variables", async () => {
+      const listing = (values: string) =>
+        `{ insights(filter: {tipo: {notIn: [${values}]}}) { totalCount } }`;
+      const words = (count: number) => '"a" '.repeat(count - 20);
+      accepted(await ask(listing(words(3000))));
+      refused(await ask(listing(words(3001))), "QUERY_TOO_COMPLEX");
+      const query =
+        "query ($t: [String!]) { insights(filter: {tipo: {notIn: $t}}) { totalCount } }";
+      accepted(await ask(query, { t: Array(10_000).fill("a") }));
+      refused(await ask(`${listing(words(2999))} %`), "BAD_USER_INPUT");
+    });
+
+    it("bound what is kept of documents", async () => {
+      const schema = await buildSchema(api.pool);
+      limitPlanCache(schema);
+      for (let n = 0; n < 60; n += 1) {
+        const answer = await execute({ schema, document: parse(`{ a${n}: __typename }`) });
+        assert.ok(!("errors" in answer));
+      }
+      const known = schema.extensions.grafast as Record<symbol, { length: number }>;
+      const sizes = Object.getOwnPropertySymbols(known).map((symbol) => known[symbol]?.length);
+      assert.deepEqual(sizes, [50]);
     });
 
     it("stop what would take for ever to expand, to parse or to validate", async () => {
