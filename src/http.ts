@@ -25,6 +25,8 @@ export type HttpOptions = {
   corsOrigins?: readonly string[];
   log: Logger;
   isReady: () => Promise<boolean>;
+  /** Shorter ones, for tests. */
+  requestLimits?: Partial<typeof requestLimits>;
   /** See GraphQLOptions. */
   subscriberCheckMs?: number;
 };
@@ -37,13 +39,15 @@ export type HttpServer = {
 /** How long a request may still run once the server closes. */
 const closeLimitMs = 5_000;
 const portsToTry = 20;
-/** For a request to come in. A socket that is slower is closed, one that waits for nothing as well. */
-const limits = {
+/** For a request to come in: who is slower is answered 408, and a connection without one is closed. */
+const requestLimits = {
   headersTimeout: 10_000,
   requestTimeout: 30_000,
   connectionsCheckingInterval: 1_000,
   keepAliveTimeout: 5_000,
   maxHeaderSize: 16_384,
+  // Node would refuse a request without one itself, without our headers; nothing here needs it.
+  requireHostHeader: false,
 };
 
 /** Serves /graphql (its subscriptions over WebSockets), /health/live and /health/ready, and the Ruru IDE at / in development. */
@@ -72,31 +76,38 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   };
 
   const isWebSocket = (req: IncomingMessage) => req.headers.upgrade?.toLowerCase() === "websocket";
-  const server = createServer({ ...limits, shouldUpgradeCallback: isWebSocket }, (req, res) => {
-    const id = requestIdOf(req);
-    const path = req.url?.split("?", 1)[0] ?? "/";
-    setHeaders(res, id, ide && path !== "/graphql");
-    const answer = async () => {
-      if (path === "/graphql" && cors.handle(req, res)) return;
-      const own = req.method === "GET" || req.method === "HEAD" ? ownRoutes[path] : undefined;
-      if (own) return own(res);
-      if (path === "/graphql" && req.method !== "POST") {
-        res.setHeader("allow", "POST");
-        return sendJson(res, 405, graphqlError("BAD_USER_INPUT", "Expected the method POST."));
-      }
-      return graphql.handle(req, res, () => sendJson(res, 404, { error: "NOT_FOUND" }));
-    };
-    withRequestId(id, answer).catch((err: unknown) => {
-      log.error({ err, requestId: id }, "a request failed");
-      if (res.headersSent) res.destroy();
-      else sendJson(res, 500, { error: "INTERNAL", requestId: id });
-    });
-  });
+  const server = createServer(
+    { ...requestLimits, ...options.requestLimits, shouldUpgradeCallback: isWebSocket },
+    (req, res) => {
+      const id = requestIdOf(req);
+      const path = req.url?.split("?", 1)[0] ?? "/";
+      setHeaders(res, id, ide && path !== "/graphql");
+      const answer = async () => {
+        if (path === "/graphql" && cors.handle(req, res)) return;
+        const own = req.method === "GET" || req.method === "HEAD" ? ownRoutes[path] : undefined;
+        if (own) return own(res);
+        if (path === "/graphql" && req.method !== "POST") {
+          res.setHeader("allow", "POST");
+          return sendJson(res, 405, graphqlError("BAD_USER_INPUT", "Expected the method POST."));
+        }
+        return graphql.handle(req, res, () => sendJson(res, 404, { error: "NOT_FOUND" }));
+      };
+      withRequestId(id, answer).catch((err: unknown) => {
+        log.error({ err, requestId: id }, "a request failed");
+        if (res.headersSent) res.destroy();
+        else sendJson(res, 500, { error: "INTERNAL", requestId: id });
+      });
+    },
+  );
   server.on("upgrade", (req, socket, head) => {
     if (cors.allowsUpgrade(req)) graphql.upgrade(req, socket, head);
     else endSocket(socket, 403, "FORBIDDEN");
   });
   server.on("clientError", refuseBadRequest);
+  server.on("checkExpectation", (req, res) => {
+    setHeaders(res, requestIdOf(req), false);
+    sendJson(res, 417, { error: "BAD_USER_INPUT" });
+  });
 
   try {
     const port = await listen(server, host, options.port, options.nextFreePort);

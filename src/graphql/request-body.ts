@@ -1,4 +1,5 @@
 import { SafeError } from "postgraphile/grafast";
+import { graphqlError } from "../answers.ts";
 import { apiError } from "./errors.ts";
 
 export const maxBodyBytes = 100_000;
@@ -9,12 +10,14 @@ export const RequestBodyPlugin: GraphileConfig.Plugin = {
   version: "1.0.0",
   grafserv: {
     middleware: {
-      processRequest(next, { requestDigest }) {
+      async processRequest(next, { requestDigest }) {
         const { getBody, headers } = requestDigest;
+        // No page can send this type to another origin without asking first.
+        const isJson = /^application\/json *(;|$)/i.test(headers["content-type"] ?? "");
+        // Grafserv knows it in lower case only.
+        if (isJson) headers["content-type"] = "application/json";
         requestDigest.getBody = async () => {
-          const type = headers["content-type"]?.split(";", 1)[0]?.trim().toLowerCase();
-          // No page can send this type to another origin without asking first.
-          if (type !== "application/json") {
+          if (!isJson) {
             throw apiError("BAD_USER_INPUT", "Expected a body of type application/json.", 415);
           }
           // Nothing is unpacked: what is small here would be large there.
@@ -30,7 +33,17 @@ export const RequestBodyPlugin: GraphileConfig.Plugin = {
           if (typeof json?.query === "string") return { type: "json", json };
           throw apiError("BAD_USER_INPUT", "Expected a JSON object with a query in it, in UTF-8.");
         };
-        return next();
+        const result = await next();
+        // The one answer of grafserv's own that is left.
+        if (result?.statusCode === 406 && result.type === "buffer") {
+          const refusal = graphqlError(
+            "BAD_USER_INPUT",
+            "Expected application/json to be accepted.",
+          );
+          result.buffer = Buffer.from(JSON.stringify(refusal));
+          result.headers["content-length"] = String(result.buffer.length);
+        }
+        return result;
       },
 
       processGraphQLRequestBody(next, { body }) {
