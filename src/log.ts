@@ -7,7 +7,8 @@ export type { Logger };
 const secrets: [RegExp, string][] = [
   [/(\w+:\/\/)[^\s"'@/]*@/g, "$1[login]@"],
   [/\beyJ[\w-]+\.[\w-]*(\.[\w-]*)?/g, "[token]"],
-  [/[^\s"'\\<>(),:;=[\]]+@[\w-]+(\.[\w-]+)+/g, "[e-mail]"],
+  // Also one that was cut short.
+  [/[^\s"'\\<>(),:;=/[\]]+@[\w-]+(\.[\w-]+)*/g, "[e-mail]"],
 ];
 
 /**
