@@ -263,6 +263,25 @@ describe("limits", () => {
       assert.match(JSON.stringify(line), /division by zero/);
     });
 
+    it("hide what is thrown before anything has run", async () => {
+      const { query } = api.pool;
+      // As a defect of ours, or of a library, would be.
+      const broken = (...args: unknown[]) => {
+        if ((args[0] as { name?: string }).name === "take_mutations")
+          throw new Error("secreto interno");
+        return Reflect.apply(query, api.pool, args);
+      };
+      api.pool.query = broken as typeof query;
+      const answer = await ask("mutation { clearInsights { deleted } }").finally(() => {
+        api.pool.query = query;
+      });
+      const requestId = answer.headers.get("x-request-id");
+      assert.deepEqual(answer.errors[0]?.extensions, { code: "INTERNAL", requestId });
+      assert.doesNotMatch(JSON.stringify(answer.errors), /secreto/);
+      const line = logged.find((entry) => entry["requestId"] === requestId);
+      assert.match(JSON.stringify(line), /secreto interno/);
+    });
+
     it("name what is wrong with a document", async () => {
       for (const query of [
         "{ nada }",
