@@ -1,6 +1,6 @@
 import "./graphile-env.ts";
 import { isSafeError, SafeError } from "postgraphile/grafast";
-import { GraphQLError } from "postgraphile/graphql";
+import { BREAK, GraphQLError, visit } from "postgraphile/graphql";
 import { codeBySqlState, type ErrorCode, httpStatusByCode } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { requestId } from "./request-id.ts";
@@ -37,6 +37,9 @@ export function makeMaskError(log: Logger): (error: GraphQLError) => GraphQLErro
     const cause = rootCause(error);
     if (isDatabaseError(cause)) {
       const code = codeBySqlState[cause.code] ?? "INTERNAL";
+      if (isDataException(cause) && hasCursor(error)) {
+        return replace(error, "BAD_USER_INPUT", badCursor, { field: "after" });
+      }
       if (code === "TIMEOUT") return replace(error, code, "The request took too long.");
       if (code !== "INTERNAL") {
         return cause.code.startsWith("NX")
@@ -62,6 +65,23 @@ export function makeMaskError(log: Logger): (error: GraphQLError) => GraphQLErro
   };
 }
 
+const isDataException = ({ code }: DatabaseError) => /^22...$/.test(code);
+
+/** Whether a list is asked for from a cursor on: its values are the client's, of whatever type. */
+function hasCursor(error: GraphQLError): boolean {
+  let found = false;
+  for (const node of error.nodes ?? []) {
+    visit(node, {
+      Argument({ name }) {
+        if (name.value === "after") found = true;
+        return found ? BREAK : undefined;
+      },
+    });
+  }
+  return found;
+}
+
+const badCursor = "after: expected a cursor that this list gave";
 const unstorable = "Expected text without NUL and without half characters.";
 
 /**

@@ -10,8 +10,11 @@ export const RequestBodyPlugin: GraphileConfig.Plugin = {
   version: "1.0.0",
   grafserv: {
     middleware: {
-      async processRequest(next, { requestDigest }) {
+      processRequest(next, { requestDigest }) {
         const { getBody, headers } = requestDigest;
+        const accept = accepted(headers["accept"]);
+        if (!accept) return notAcceptable();
+        headers["accept"] = accept;
         // No page can send this type to another origin without asking first.
         const isJson = /^application\/json *(;|$)/i.test(headers["content-type"] ?? "");
         // Grafserv knows it in lower case only.
@@ -33,17 +36,7 @@ export const RequestBodyPlugin: GraphileConfig.Plugin = {
           if (typeof json?.query === "string") return { type: "json", json };
           throw apiError("BAD_USER_INPUT", "Expected a JSON object with a query in it, in UTF-8.");
         };
-        const result = await next();
-        // The one answer of grafserv's own that is left.
-        if (result?.statusCode === 406 && result.type === "buffer") {
-          const refusal = graphqlError(
-            "BAD_USER_INPUT",
-            "Expected application/json to be accepted.",
-          );
-          result.buffer = Buffer.from(JSON.stringify(refusal));
-          result.headers["content-length"] = String(result.buffer.length);
-        }
-        return result;
+        return next();
       },
 
       processGraphQLRequestBody(next, { body }) {
@@ -54,6 +47,29 @@ export const RequestBodyPlugin: GraphileConfig.Plugin = {
     },
   },
 };
+
+/** Which of grafserv's two types of answer; its own reader gives up on what is no list of types. */
+function accepted(header = "*/*"): string | undefined {
+  const types = header
+    .toLowerCase()
+    .split(",")
+    .map((type) => type.split(";", 1)[0]?.trim());
+  if (types.includes("application/json") && !types.includes("application/graphql-response+json")) {
+    return "application/json";
+  }
+  const any = ["*/*", "application/*", "application/graphql-response+json"];
+  return any.some((type) => types.includes(type)) ? "application/graphql-response+json" : undefined;
+}
+
+function notAcceptable() {
+  const refusal = graphqlError("BAD_USER_INPUT", "Expected application/json to be accepted.");
+  const buffer = Buffer.from(JSON.stringify(refusal));
+  const headers = {
+    "content-type": "application/json; charset=utf-8",
+    "content-length": String(buffer.length),
+  };
+  return { type: "buffer" as const, statusCode: 406, headers, buffer };
+}
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
