@@ -172,7 +172,7 @@ export const DocumentLimitsPlugin: GraphileConfig.Plugin = {
             ...config,
             parseAndValidate: (query) => {
               checkLength(query);
-              return withCode(config.parseAndValidate(query));
+              return withCode(caught(() => config.parseAndValidate(query)));
             },
           };
         };
@@ -181,6 +181,16 @@ export const DocumentLimitsPlugin: GraphileConfig.Plugin = {
     },
   },
 };
+
+/** One of graphql's rules throws what is wrong with @skip and @include on a subscription. */
+function caught<T extends Parsed>(read: () => T): T | { errors: GraphQLError[] } {
+  try {
+    return read();
+  } catch (error) {
+    if (error instanceof GraphQLError) return { errors: [error] };
+    throw error;
+  }
+}
 
 type Parsed = { document: DocumentNode } | { errors: readonly GraphQLError[] };
 

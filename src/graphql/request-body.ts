@@ -76,10 +76,17 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
 // biome-ignore lint/suspicious/noExplicitAny: anything may come in
 function parse(bytes: Uint8Array): any {
   try {
-    return JSON.parse(utf8.decode(bytes));
+    const text = utf8.decode(bytes);
+    // Half a surrogate pair, which JSON can write and UTF-8 cannot.
+    return /\\ud[89a-f]/i.test(text) ? JSON.parse(text, wellFormed) : JSON.parse(text);
   } catch {
     return undefined;
   }
+}
+
+function wellFormed(key: string, value: unknown): unknown {
+  if (key.isWellFormed() && (typeof value !== "string" || value.isWellFormed())) return value;
+  throw new TypeError("half a character");
 }
 
 /** What grafserv would refuse without a code. */

@@ -11,6 +11,7 @@ import {
   isInputObjectType,
   isListType,
   isObjectType,
+  isRequiredArgument,
 } from "graphql";
 import { buildSchema } from "../../src/graphql/server.ts";
 import { fuzz, type Target } from "./target.ts";
@@ -32,9 +33,20 @@ function writeDocument(schema: GraphQLSchema, target: Target, choose: fc.Generat
     Time: times,
     Cursor: texts.map((text) => Buffer.from(JSON.stringify([text])).toString("base64")),
   };
+  const decent: Record<string, readonly unknown[]> = {
+    Int: [0, 1, 5],
+    Float: [0, 2.5],
+    String: ["STOCK_BAJO", "mío", "efectivo", ""],
+    Boolean: [true, false],
+    UUID: [target.tienda, target.foreign[0]],
+    Date: ["2026-01-01", "2024-02-29"],
+    Datetime: ["2026-01-01T00:00:00Z"],
+    Time: ["20:00"],
+    Cursor: [],
+  };
   const quoted = (value: unknown) => JSON.stringify(value) ?? "null";
   const literal = (given: GraphQLInputType, depth: number): string => {
-    if (chance(3))
+    if (chance(1))
       return oneOf([
         "null",
         "$v",
@@ -57,11 +69,15 @@ function writeDocument(schema: GraphQLSchema, target: Target, choose: fc.Generat
       const fields = Object.values(type.getFields()).filter(() => depth > 0 && chance(60));
       return `{${fields.map((field) => `${field.name}: ${literal(field.type, depth - 1)}`).join(", ")}}`;
     }
-    const value = choose(() => scalars[getNamedType(type).name] ?? anything);
+    const { name } = getNamedType(type);
+    const values = decent[name] ?? [];
+    const wild = values.length === 0 || chance(25);
+    const value = wild ? choose(() => scalars[name] ?? anything) : oneOf(values);
     return typeof value === "object" ? "{}" : quoted(value);
   };
   const directives = () => {
-    if (!chance(6)) return "";
+    if (chance(4)) return oneOf(["@include(if: true)", "@skip(if: $b)", "@include(if: $b)"]);
+    if (!chance(1)) return "";
     return Array.from({ length: 1 + choose(fc.nat, { max: 3 }) }, () =>
       oneOf([
         "@include(if: true)",
@@ -83,23 +99,17 @@ function writeDocument(schema: GraphQLSchema, target: Target, choose: fc.Generat
       const inner = getNamedType(field.type);
       if (isObjectType(inner) && depth === 0) return "__typename";
       const args = field.args
-        .filter((argument) => chance(argument.defaultValue === undefined ? 60 : 40))
+        .filter(
+          (argument) => isRequiredArgument(argument) || chance(argument.name === "after" ? 5 : 40),
+        )
         .map((argument) => `${argument.name}: ${literal(argument.type, 3)}`);
       const alias = chance(80) ? `a${n}: ` : "";
       const below = isObjectType(inner) ? ` ${selection(inner, depth - 1)}` : "";
       return `${alias}${field.name}${args.length > 0 ? `(${args.join(", ")})` : ""} ${directives()}${below}`;
     });
+    if (chance(5)) written.push(oneOf(["...F", "nada", "... on Query { __typename }"]));
     if (chance(10))
-      written.push(
-        oneOf([
-          "...F",
-          "... { __typename }",
-          `... on ${type.name} { __typename }`,
-          "... on Query { __typename }",
-          "__schema { types { name } }",
-          "nada",
-        ]),
-      );
+      written.push(oneOf(["... { __typename }", `... on ${type.name} { __typename }`]));
     return `{ ${written.join(" ")} }`;
   };
   const operation = oneOf([
@@ -115,13 +125,17 @@ function writeDocument(schema: GraphQLSchema, target: Target, choose: fc.Generat
     mutation: schema.getMutationType(),
     subscription: schema.getSubscriptionType(),
   }[operation];
-  const variables = oneOf([
-    "",
-    "($b: Boolean = true)",
-    "($b: Boolean!, $v: String)",
-    "($b: Boolean = false, $v: [SettingsPatch!])",
-  ]);
-  return `${operation} N${variables} ${selection(root as GraphQLObjectType, 4)} fragment F on Query { ${oneOf(["__typename", "...F", "tienda { id }", "...G"])} }`;
+  const written = selection(root as GraphQLObjectType, 4);
+  // What is declared and not used is refused before anything is looked at.
+  const declared = [
+    ...(written.includes("$b") ? [oneOf(["$b: Boolean = true", "$b: Boolean!"])] : []),
+    ...(written.includes("$v") ? [oneOf(["$v: String", "$v: Int", "$v: [SettingsPatch!]"])] : []),
+  ];
+  const variables = declared.length > 0 ? `(${declared.join(", ")})` : "";
+  const fragment = written.includes("...F")
+    ? ` fragment F on Query { ${oneOf(["__typename", "...F", "tienda { id }", "...G"])} }`
+    : "";
+  return `${operation} N${variables} ${written}${fragment}`;
 }
 
 const times100 = (count: number, text: (n: number) => string) =>

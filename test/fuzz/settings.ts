@@ -29,22 +29,22 @@ const likely: Record<string, fc.Arbitrary<unknown>> = {
   ),
 };
 const fields = Object.keys(likely);
+const mostly = (value: fc.Arbitrary<unknown>) =>
+  fc.oneof(
+    { weight: 6, arbitrary: value },
+    { weight: 1, arbitrary: anything },
+    { weight: 1, arbitrary: fc.constant(null) },
+  );
 const patches: fc.Arbitrary<unknown> = fc.oneof(
   {
     weight: 9,
-    arbitrary: fc.record(
-      Object.fromEntries(
-        Object.entries(likely).map(([field, value]) => [
-          field,
-          fc.oneof(
-            { weight: 4, arbitrary: value },
-            { weight: 1, arbitrary: anything },
-            { weight: 1, arbitrary: fc.constant(null) },
-          ),
-        ]),
+    arbitrary: fc
+      .subarray(fields, { minLength: 1, maxLength: 3 })
+      .chain((some) =>
+        fc.record(
+          Object.fromEntries(some.map((field) => [field, mostly(likely[field] ?? anything)])),
+        ),
       ),
-      { requiredKeys: [] },
-    ),
   },
   {
     weight: 1,

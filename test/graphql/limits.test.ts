@@ -287,6 +287,7 @@ describe("limits", () => {
         "{ nada }",
         "{ ",
         "{ insights { nodes } }",
+        "subscription ($b: Boolean!) { insightChanged @skip(if: $b) { refetch } }",
         '{ insight(id: "7") { id } }',
       ]) {
         refused(await ask(query), "BAD_USER_INPUT");
