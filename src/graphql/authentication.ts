@@ -4,12 +4,15 @@ import type { Logger } from "../log.ts";
 import { apiError, internalError } from "./errors.ts";
 import { requestId } from "./request-id.ts";
 import { type Claims, verifyToken } from "./token.ts";
+import { makeTurns } from "./turns.ts";
 
 declare global {
   namespace Grafast {
     interface RequestContext {
       /** users.id, set once the token is verified and user and store are active. */
       userId?: string;
+      /** Whose turn it is until the request has been answered. */
+      turnOf?: string;
     }
   }
 }
@@ -54,15 +57,21 @@ export function makeAuthenticationPlugin(
     log.error({ err, requestId: id }, "a user could not be checked");
     return internalError(id, 503);
   };
+  const turns = makeTurns();
   return {
     name: "AuthenticationPlugin",
     version: "1.0.0",
     grafserv: {
       middleware: {
-        async processRequest(next) {
-          const result = await next();
-          if (result?.statusCode === 401) result.headers["www-authenticate"] = "Bearer";
-          return result;
+        async processRequest(next, { requestDigest }) {
+          try {
+            const result = await next();
+            if (result?.statusCode === 401) result.headers["www-authenticate"] = "Bearer";
+            return result;
+          } finally {
+            const { turnOf } = requestDigest.requestContext;
+            if (turnOf !== undefined) turns.give(turnOf);
+          }
         },
 
         async processGraphQLRequestBody(next, { request }) {
@@ -72,7 +81,14 @@ export function makeAuthenticationPlugin(
             const claims = await authenticate(header, keys, pool).catch((err) => {
               throw failure(err);
             });
-            request.requestContext.userId = claims.userId;
+            const { requestContext } = request;
+            const user = claims.userId.toLowerCase();
+            if (!(await turns.take(user))) {
+              requestContext.retryAfter = 1;
+              throw apiError("RATE_LIMITED", "Expected fewer requests of a user at once.");
+            }
+            requestContext.turnOf = user;
+            requestContext.userId = claims.userId;
           }
           await next();
         },

@@ -107,7 +107,7 @@ function writeDocument(schema: GraphQLSchema, target: Target, choose: fc.Generat
       const below = isObjectType(inner) ? ` ${selection(inner, depth - 1)}` : "";
       return `${alias}${field.name}${args.length > 0 ? `(${args.join(", ")})` : ""} ${directives()}${below}`;
     });
-    if (chance(5)) written.push(oneOf(["...F", "nada", "... on Query { __typename }"]));
+    if (chance(2)) written.push(oneOf(["...F", "nada", "... on Query { __typename }"]));
     if (chance(10))
       written.push(oneOf(["... { __typename }", `... on ${type.name} { __typename }`]));
     return `{ ${written.join(" ")} }`;

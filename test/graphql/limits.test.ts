@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { Writable } from "node:stream";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
 import { getIntrospectionQuery, parse } from "graphql";
 import { pino } from "pino";
 import { execute } from "postgraphile/grafast";
@@ -242,6 +243,39 @@ describe("limits", () => {
           "BAD_USER_INPUT",
         );
       }
+    });
+  });
+
+  describe("of what a user does at once", () => {
+    it("leave room for others, and refuse nothing that can wait", async () => {
+      await db.pool.query(`
+        create function nexus_api.pausa() returns text language sql stable as $$ select pg_catalog.pg_sleep(0.1)::text $$;
+        grant execute on function nexus_api.pausa() to nexus_tienda`);
+      const busy = await startApi(db);
+      try {
+        const other = await addUser(db.pool, await addStore(db.pool));
+        const slow = Array.from({ length: 100 }, () => busy.ask(user, "{ pausa }"));
+        while (busy.pool.idleCount > 0 || busy.pool.totalCount < 5) await sleep(1);
+        const started = performance.now();
+        assert.deepEqual((await busy.ask(other, "{ tienda { id } }")).errors, []);
+        const waited = performance.now() - started;
+        const answers = await Promise.all(slow);
+        assert.ok(answers.every(({ code }) => code === undefined));
+        assert.ok(waited < (performance.now() - started) / 2, `waited ${waited} ms`);
+      } finally {
+        await busy.close();
+      }
+    });
+
+    it("are 100 that wait, and the next is told to come again", async () => {
+      const answers = await Promise.all(
+        Array.from({ length: 150 }, () => ask("{ tienda { id } }")),
+      );
+      const codes = new Set(answers.map(({ code }) => code));
+      assert.ok(codes.has(undefined));
+      const late = answers.find(({ code }) => code === "RATE_LIMITED");
+      assert.deepEqual([late?.status, late?.headers.get("retry-after")], [429, "1"]);
+      accepted(await ask("{ tienda { id } }"));
     });
   });
 
