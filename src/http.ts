@@ -127,9 +127,10 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
 
 /** What Node answers itself, and without our headers, unless we do: no HTTP, too long, too slow. */
 function refuseBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
-  // An answer that has begun cannot be followed by another one.
-  const { _httpMessage } = socket as Duplex & { _httpMessage?: ServerResponse | null };
-  if (!socket.writable || _httpMessage?.headersSent) socket.destroy();
+  const { _httpMessage: pending } = socket as Duplex & { _httpMessage?: ServerResponse | null };
+  if (!socket.writable || pending?.headersSent) socket.destroy();
+  // The request before gets its own answer, and not this one for it.
+  else if (pending?.req.complete) pending.once("finish", () => socket.end());
   else if (error.code === "HPE_HEADER_OVERFLOW") endSocket(socket, 431, "BAD_USER_INPUT");
   else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") endSocket(socket, 408, "TIMEOUT");
   else endSocket(socket, 400, "BAD_USER_INPUT");

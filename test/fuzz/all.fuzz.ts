@@ -3,7 +3,7 @@ import { after, before, describe, it } from "node:test";
 import { areas } from "./run.ts";
 import { openTarget, type Target } from "./target.ts";
 
-const inputs = Number(process.env["FUZZ_INPUTS"] ?? 12_000);
+const inputs = Number(process.env["FUZZ_INPUTS"] ?? 20_000);
 const seed = Number(process.env["FUZZ_SEED"] ?? Date.now() % 2 ** 31);
 
 describe(`the fuzz tests, ${inputs} inputs, FUZZ_SEED=${seed}`, () => {

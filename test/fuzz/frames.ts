@@ -191,6 +191,11 @@ export async function fuzzFrames(target: Target, runs: number, seed: number): Pr
       target.count("frames", code === undefined ? "served" : `closed ${code}`);
       for (const text of answers) {
         const { type, payload } = JSON.parse(text) as { type: string; payload?: unknown };
+        const names = Object.keys((payload as { data?: object } | undefined)?.data ?? {});
+        assert.ok(
+          !names.some((name) => name !== "insightChanged" && name !== "refreshRequestChanged"),
+          text,
+        );
         if (type === "next") target.judge("frames", given, { text: JSON.stringify(payload) });
         if (type === "error")
           target.judge("frames", given, { text: JSON.stringify({ errors: payload }) });

@@ -63,9 +63,16 @@ const patches: fc.Arbitrary<unknown> = fc.oneof(
 /** Patches of a store's settings with every field wrong; what is then stored can be read. */
 export async function fuzzSettings(target: Target, runs: number, seed: number): Promise<void> {
   const query = `mutation ($patch: SettingsPatch!) { updateStoreSettings(input: {patch: $patch}) { storeSettings { ${fields.join(" ")} } } }`;
-  await fuzz(patches, runs, seed, async (patch) => {
+  const ask = async (patch: unknown) => {
     await target.post("settings", JSON.stringify({ query, variables: { patch } }));
-  });
+  };
+  for (const field of fields) {
+    for (const value of ["\u0000", "\ud800", "x".repeat(50_000), -1, 1e308, [], [null], {}, true]) {
+      await ask({ [field]: value });
+      await ask({ [field]: [value] });
+    }
+  }
+  await fuzz(patches, runs, seed, ask);
   // What was accepted must not break what is computed from it.
   const { tienda, db } = target;
   await db.pool.query("select * from nexus_engine.reconcile(null, array[$1]::uuid[], now())", [

@@ -192,6 +192,28 @@ const tokens = (target: Target): fc.Arbitrary<Token> =>
     ),
   });
 
+/** Signed as their header says, with what an attacker may have, and nothing else wrong. */
+const forgeries = (target: Target): fc.Arbitrary<Token> =>
+  fc
+    .constantFrom<[string, Signer | undefined]>(
+      ["HS512", signers[0]],
+      ["HS384", signers[1]],
+      ["HS256", signers[2]],
+      ["HS256", signers[3]],
+      ["HS256", signers[4]],
+      ["none", signers[5]],
+      ["RS256", signers[6]],
+      ["ES256", signers[7]],
+      ["HS256", signers[8]],
+      ["HS256", good],
+    )
+    .map(([alg, signer = good]) => ({
+      header: { alg, typ: "JWT" },
+      claims: { sub: target.user, exp: now() + 3600 },
+      signer,
+      spoil: untouched,
+    }));
+
 /** What the POS could have signed for an active user, judged without the library that we use. */
 function isGood(target: Target, { header, claims, signer, spoil }: Token, at: number): boolean {
   if (signer !== good || ![untouched, ...respelt].includes(spoil)) return false;
@@ -211,7 +233,11 @@ function isGood(target: Target, { header, claims, signer, spoil }: Token, at: nu
 /** Tokens with every part of them wrong in every way that is known to have worked somewhere. */
 export async function fuzzTokens(target: Target, runs: number, seed: number): Promise<void> {
   const body = JSON.stringify({ query: "{ tienda { id } }" });
-  await fuzz(tokens(target), runs, seed, async (token) => {
+  const any = fc.oneof(
+    { weight: 9, arbitrary: tokens(target) },
+    { weight: 1, arbitrary: forgeries(target) },
+  );
+  await fuzz(any, runs, seed, async (token) => {
     const signed = `${encode(JSON.stringify(token.header))}.${encode(JSON.stringify(token.claims))}`;
     const text = token.spoil(`${signed}.${token.signer.sign(signed)}`);
     const before = now();
