@@ -1,6 +1,10 @@
 import { z } from "zod";
 import { parseTarget } from "./database/hosts.ts";
 
+/** Mutations a minute, of a user and of all users of a store. */
+export type MutationLimits = { user: number; store: number };
+export const defaultMutationLimits: MutationLimits = { user: 60, store: 300 };
+
 /** The only reader of process.env. Everything else gets the parsed Config. */
 
 const port = z.coerce.number().int().min(0).max(65535);
@@ -11,6 +15,25 @@ const postgresUrl = z.string().superRefine((url, context) => {
     context.addIssue((error as Error).message);
   }
 });
+/** As browsers send them: no path, no default port, lower case. */
+const origins = z.string().transform((text, context) => {
+  const list = text.split(",").map((origin) => origin.trim());
+  for (const origin of list) {
+    if (/^https?:[^*]+$/.test(origin) && URL.canParse(origin) && new URL(origin).origin === origin)
+      continue;
+    context.addIssue(
+      `expected exact origins such as https://pos.example, got ${JSON.stringify(origin)}`,
+    );
+  }
+  return list;
+});
+const secretKey = z
+  .string()
+  .refine(
+    (key) => Buffer.byteLength(key) >= 32,
+    "expected the POS's SECRET_KEY, at least 32 bytes (HS256 needs 256 bits)",
+  );
+const perMinute = z.coerce.number().int().min(1).max(1_000_000);
 
 const Environment = z.object({
   DATABASE_URL: postgresUrl.optional(),
@@ -19,10 +42,8 @@ const Environment = z.object({
   DATA_DIR: z.string().min(1).default(".data"),
   HOST: z.string().min(1).default("127.0.0.1"),
   PORT: port.optional(),
-  SECRET_KEY: z
-    .string()
-    .min(32, "expected the POS's SECRET_KEY, at least 32 characters (HS256 needs 256 bits)")
-    .optional(),
+  SECRET_KEY: secretKey.optional(),
+  SECRET_KEY_PREVIOUS: secretKey.optional(),
   NODE_ENV: z.enum(["development", "production", "test"]).optional(),
   LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).optional(),
   WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(100).default(4),
@@ -31,6 +52,9 @@ const Environment = z.object({
   INSIGHT_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(180),
   JOB_RUN_RETENTION_DAYS: z.coerce.number().int().min(1).max(3650).default(30),
   JOB_RUNS_KEPT: z.coerce.number().int().min(1000).max(1_000_000_000).default(1_000_000),
+  MUTATIONS_PER_MINUTE: perMinute.default(defaultMutationLimits.user),
+  STORE_MUTATIONS_PER_MINUTE: perMinute.default(defaultMutationLimits.store),
+  CORS_ORIGINS: origins.optional(),
   STATEMENT_TIMEOUT_MS: z.coerce.number().int().min(100).max(600_000).default(10_000),
 });
 
@@ -44,6 +68,8 @@ export type Config = {
   /** Absent: 4000, or the next free port. */
   port: number | undefined;
   secretKey: string | undefined;
+  /** What the POS signed with before, while tokens of that time are still about. */
+  previousSecretKey: string | undefined;
   /** Absent in the environment: production with DATABASE_URL, development without. */
   environment: "development" | "production" | "test";
   /** Absent in the environment: info with DATABASE_URL, warn without, where a person looks on. */
@@ -55,6 +81,8 @@ export type Config = {
   jobRunRetentionDays: number;
   jobRunsKept: number;
   statementTimeoutMs: number;
+  mutationLimits: MutationLimits;
+  corsOrigins: string[];
 };
 
 export class ConfigError extends Error {
@@ -79,6 +107,16 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
       "DATABASE_URL: expected a direct connection, for migrations and to listen; got pgbouncer=true, which is for WORKER_DATABASE_URL and SERVER_DATABASE_URL",
     );
   }
+  if (given.SECRET_KEY_PREVIOUS && !given.SECRET_KEY) {
+    problems.push("SECRET_KEY_PREVIOUS: expected a SECRET_KEY beside it; got nothing");
+  } else if (given.SECRET_KEY_PREVIOUS && given.SECRET_KEY_PREVIOUS === given.SECRET_KEY) {
+    problems.push("SECRET_KEY_PREVIOUS: expected another key than SECRET_KEY; got the same");
+  }
+  if (parsed.success && parsed.data.STORE_MUTATIONS_PER_MINUTE < parsed.data.MUTATIONS_PER_MINUTE) {
+    problems.push(
+      `STORE_MUTATIONS_PER_MINUTE: expected at least MUTATIONS_PER_MINUTE (${parsed.data.MUTATIONS_PER_MINUTE}), got ${parsed.data.STORE_MUTATIONS_PER_MINUTE}`,
+    );
+  }
   if (!parsed.success || problems.length > 0) {
     throw new ConfigError(`The configuration is not usable:\n  ${problems.join("\n  ")}`);
   }
@@ -91,6 +129,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     host: e.HOST,
     port: e.PORT,
     secretKey: e.SECRET_KEY,
+    previousSecretKey: e.SECRET_KEY_PREVIOUS,
     environment: e.NODE_ENV ?? (e.DATABASE_URL ? "production" : "development"),
     logLevel: e.LOG_LEVEL ?? (e.DATABASE_URL ? "info" : "warn"),
     workerConcurrency: e.WORKER_CONCURRENCY,
@@ -100,5 +139,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     jobRunRetentionDays: e.JOB_RUN_RETENTION_DAYS,
     jobRunsKept: e.JOB_RUNS_KEPT,
     statementTimeoutMs: e.STATEMENT_TIMEOUT_MS,
+    corsOrigins: e.CORS_ORIGINS ?? [],
+    mutationLimits: { user: e.MUTATIONS_PER_MINUTE, store: e.STORE_MUTATIONS_PER_MINUTE },
   };
 }

@@ -4,6 +4,7 @@ import type { Config } from "./config.ts";
 import { keepRunning } from "./database/keep-running.ts";
 import { type Database, openDatabase } from "./database/open.ts";
 import { createPool } from "./database/pools.ts";
+import { secretKeys } from "./graphql/token.ts";
 import { startHttp } from "./http.ts";
 import { createLog, type Logger } from "./log.ts";
 import { startWorker } from "./worker/run.ts";
@@ -86,10 +87,12 @@ export async function startEngine(
         port: config.port ?? 4000,
         nextFreePort: config.port === undefined,
         environment: config.environment,
-        secretKeys: [new TextEncoder().encode(database.secretKey)],
+        secretKeys: secretKeys(database.secretKey, config.previousSecretKey),
         pool,
         listening,
         statementTimeoutMs: config.statementTimeoutMs,
+        mutationLimits: config.mutationLimits,
+        corsOrigins: config.corsOrigins,
         log,
         isReady: () => takesWrites(pool),
       });

@@ -11,6 +11,7 @@ export const httpStatusByCode = {
   BAD_USER_INPUT: 400,
   NOT_FOUND: 404,
   QUERY_TOO_COMPLEX: 400,
+  RATE_LIMITED: 429,
   TIMEOUT: 503,
   INTERNAL: 500,
 } as const;
@@ -30,4 +31,7 @@ export const codeBySqlState: Record<string, ErrorCode> = {
   NX003: "FORBIDDEN",
   NX004: "INTERNAL",
   "57014": "TIMEOUT",
+  // Text that Postgres cannot store: NUL, half a surrogate pair. Nothing else comes in unchecked.
+  "22021": "BAD_USER_INPUT",
+  "22P05": "BAD_USER_INPUT",
 };

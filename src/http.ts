@@ -1,7 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { Duplex } from "node:stream";
 import type { Pool } from "pg";
-import type { Config } from "./config.ts";
+import { endSocket, graphqlError, sendJson, setHeaders } from "./answers.ts";
+import { type Config, defaultMutationLimits, type MutationLimits } from "./config.ts";
+import { makeCors } from "./cors.ts";
 import { withRequestId } from "./graphql/request-id.ts";
 import { startGraphQL } from "./graphql/server.ts";
 import type { Logger } from "./log.ts";
@@ -19,8 +22,13 @@ export type HttpOptions = {
   /** One more that listens for announcements: not through PgBouncer. Default: one of the pool's. */
   listening?: Pool;
   statementTimeoutMs: number;
+  mutationLimits?: MutationLimits;
+  /** Exact origins whose pages may use the API. */
+  corsOrigins?: readonly string[];
   log: Logger;
   isReady: () => Promise<boolean>;
+  /** Shorter ones, for tests. */
+  requestLimits?: Partial<typeof requestLimits>;
   /** See GraphQLOptions. */
   subscriberCheckMs?: number;
 };
@@ -33,38 +41,75 @@ export type HttpServer = {
 /** How long a request may still run once the server closes. */
 const closeLimitMs = 5_000;
 const portsToTry = 20;
+/** For a request to come in: who is slower is answered 408, and a connection without one is closed. */
+const requestLimits = {
+  headersTimeout: 10_000,
+  requestTimeout: 30_000,
+  connectionsCheckingInterval: 1_000,
+  keepAliveTimeout: 5_000,
+  maxHeaderSize: 16_384,
+  // Node would refuse a request without one itself, without our headers; nothing here needs it.
+  requireHostHeader: false,
+};
 
 /** Serves /graphql (its subscriptions over WebSockets), /health/live and /health/ready, and the Ruru IDE at / in development. */
 export async function startHttp(options: HttpOptions): Promise<HttpServer> {
-  const { host, environment, log } = options;
+  const { host, environment, log, corsOrigins = [] } = options;
+  const cors = makeCors(corsOrigins);
   const ide = environment === "development";
-  const graphql = await startGraphQL({ ...options, ide });
+  const graphql = await startGraphQL({ mutationLimits: defaultMutationLimits, ...options, ide });
+  // Anyone may ask, so that many who ask at once get the answer of one.
+  let checking: Promise<boolean> | undefined;
+  const isReady = () => {
+    checking ??= options
+      .isReady()
+      .catch(() => false)
+      .finally(() => {
+        checking = undefined;
+      });
+    return checking;
+  };
   const ownRoutes: Record<string, (res: ServerResponse) => void | Promise<void>> = {
     "/health/live": (res) => sendJson(res, 200, { status: "ok" }),
     "/health/ready": async (res) => {
-      const ready = await options.isReady().catch(() => false);
+      const ready = await isReady();
       sendJson(res, ready ? 200 : 503, { status: ready ? "ok" : "unavailable" });
     },
   };
 
   const isWebSocket = (req: IncomingMessage) => req.headers.upgrade?.toLowerCase() === "websocket";
-  const server = createServer({ shouldUpgradeCallback: isWebSocket }, (req, res) => {
-    const id = requestIdOf(req);
-    const path = req.url?.split("?", 1)[0] ?? "/";
-    setHeaders(res, id, ide && path !== "/graphql");
-    const answer = async () => {
-      const own = req.method === "GET" || req.method === "HEAD" ? ownRoutes[path] : undefined;
-      if (own) return own(res);
-      return graphql.handle(req, res, () => sendJson(res, 404, { error: "NOT_FOUND" }));
-    };
-    withRequestId(id, answer).catch((err: unknown) => {
-      log.error({ err, requestId: id }, "a request failed");
-      if (res.headersSent) res.destroy();
-      else sendJson(res, 500, { error: "INTERNAL", requestId: id });
-    });
+  const server = createServer(
+    { ...requestLimits, ...options.requestLimits, shouldUpgradeCallback: isWebSocket },
+    (req, res) => {
+      const id = requestIdOf(req);
+      const path = req.url?.split("?", 1)[0] ?? "/";
+      setHeaders(res, id, ide && path !== "/graphql");
+      const answer = async () => {
+        if (path === "/graphql" && cors.handle(req, res)) return;
+        const own = req.method === "GET" || req.method === "HEAD" ? ownRoutes[path] : undefined;
+        if (own) return own(res);
+        if (path === "/graphql" && req.method !== "POST") {
+          res.setHeader("allow", "POST");
+          return sendJson(res, 405, graphqlError("BAD_USER_INPUT", "Expected the method POST."));
+        }
+        return graphql.handle(req, res, () => sendJson(res, 404, { error: "NOT_FOUND" }));
+      };
+      withRequestId(id, answer).catch((err: unknown) => {
+        log.error({ err, requestId: id }, "a request failed");
+        if (res.headersSent) res.destroy();
+        else sendJson(res, 500, { error: "INTERNAL", requestId: id });
+      });
+    },
+  );
+  server.on("upgrade", (req, socket, head) => {
+    if (cors.allowsUpgrade(req)) graphql.upgrade(req, socket, head);
+    else endSocket(socket, 403, "FORBIDDEN");
   });
-  server.on("upgrade", graphql.upgrade);
-  server.requestTimeout = 30_000;
+  server.on("clientError", refuseBadRequest);
+  server.on("checkExpectation", (req, res) => {
+    setHeaders(res, requestIdOf(req), false);
+    sendJson(res, 417, { error: "BAD_USER_INPUT" });
+  });
 
   try {
     const port = await listen(server, host, options.port, options.nextFreePort);
@@ -82,30 +127,21 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   }
 }
 
+/** What Node answers itself, and without our headers, unless we do: no HTTP, too long, too slow. */
+function refuseBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
+  const { _httpMessage: pending } = socket as Duplex & { _httpMessage?: ServerResponse | null };
+  if (!socket.writable || pending?.headersSent) socket.destroy();
+  // The request before gets its own answer, and not this one for it.
+  else if (pending?.req.complete) pending.once("finish", () => socket.end());
+  else if (error.code === "HPE_HEADER_OVERFLOW") endSocket(socket, 431, "BAD_USER_INPUT");
+  else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") endSocket(socket, 408, "TIMEOUT");
+  else endSocket(socket, 400, "BAD_USER_INPUT");
+}
+
 /** The caller's own id, so that its log and ours can be joined, if it is fit to be logged. */
 function requestIdOf(req: IncomingMessage): string {
   const given = req.headers["x-request-id"];
   return typeof given === "string" && /^[\w.-]{8,64}$/.test(given) ? given : randomUUID();
-}
-
-/** There is no CORS header: pages of other origins cannot read the API. */
-function setHeaders(res: ServerResponse, id: string, html: boolean): void {
-  res.setHeader("x-request-id", id);
-  res.setHeader("x-content-type-options", "nosniff");
-  res.setHeader("x-frame-options", "DENY");
-  res.setHeader("referrer-policy", "no-referrer");
-  if (html) return;
-  res.setHeader("cache-control", "no-store");
-  res.setHeader("content-security-policy", "default-src 'none'; frame-ancestors 'none'");
-}
-
-function sendJson(res: ServerResponse, status: number, body: unknown): void {
-  const text = JSON.stringify(body);
-  res.writeHead(status, {
-    "content-type": "application/json; charset=utf-8",
-    "content-length": Buffer.byteLength(text),
-  });
-  res.end(text);
 }
 
 /** Listens on the port, or on the next free one, and says which. */

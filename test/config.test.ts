@@ -41,6 +41,69 @@ describe("the configuration", () => {
     );
   });
 
+  const refused = (env: Record<string, string>, problem: RegExp) =>
+    assert.throws(() => readConfig(env), { name: "ConfigError", message: problem });
+
+  it("counts the bytes of a key, that of before as well", () => {
+    const enough = "ñ".repeat(16);
+    assert.equal(readConfig({ SECRET_KEY: enough }).secretKey, enough);
+    for (const short of ["ñ".repeat(15), "x".repeat(31)]) {
+      refused({ SECRET_KEY: short }, /^ {2}SECRET_KEY: expected .* at least 32 bytes/m);
+      refused(
+        { SECRET_KEY: secret, SECRET_KEY_PREVIOUS: short },
+        /^ {2}SECRET_KEY_PREVIOUS: expected .* at least 32 bytes/m,
+      );
+    }
+  });
+
+  it("takes the key of before beside another one", () => {
+    const env = { SECRET_KEY: secret, SECRET_KEY_PREVIOUS: `${secret}-old` };
+    assert.equal(readConfig(env).previousSecretKey, `${secret}-old`);
+    assert.equal(readConfig({ SECRET_KEY: secret }).previousSecretKey, undefined);
+    refused({ SECRET_KEY_PREVIOUS: secret }, /^ {2}SECRET_KEY_PREVIOUS: expected a SECRET_KEY/m);
+    refused({ SECRET_KEY: secret, SECRET_KEY_PREVIOUS: secret }, /^ {2}SECRET_KEY_PREVIOUS: /m);
+  });
+
+  it("never shows a value that is a secret", () => {
+    const marks = ["corta-MARCA", "mysql://u:MARCA@db/pos"];
+    assert.throws(
+      () =>
+        readConfig({ SECRET_KEY: marks[0], SECRET_KEY_PREVIOUS: marks[0], DATABASE_URL: marks[1] }),
+      (error: Error) => !error.message.includes("MARCA"),
+    );
+  });
+
+  it("takes exact origins, and no other", () => {
+    const origins = (text: string) => readConfig({ CORS_ORIGINS: text }).corsOrigins;
+    assert.deepEqual(readConfig({}).corsOrigins, []);
+    assert.deepEqual(origins("https://pos.example , http://localhost:5173"), [
+      "https://pos.example",
+      "http://localhost:5173",
+    ]);
+    for (const wrong of [
+      "*",
+      "null",
+      "pos.example",
+      "https://pos.example/",
+      "https://pos.example:443",
+      "https://*.example",
+      "https://POS.example",
+      "https://a.example,",
+      "javascript:alert(1)",
+    ]) {
+      refused({ CORS_ORIGINS: wrong }, /^ {2}CORS_ORIGINS: expected exact origins .* got "/m);
+    }
+  });
+
+  it("gives a store at least what one of its users has", () => {
+    const { mutationLimits } = readConfig({
+      MUTATIONS_PER_MINUTE: "7",
+      STORE_MUTATIONS_PER_MINUTE: "7",
+    });
+    assert.deepEqual(mutationLimits, { user: 7, store: 7 });
+    refused({ MUTATIONS_PER_MINUTE: "301" }, /^ {2}STORE_MUTATIONS_PER_MINUTE: .*301.* got 300/m);
+  });
+
   it("wants the POS's key where it attaches to the POS's database", () => {
     assert.throws(() => readConfig({ DATABASE_URL: "postgres://db/pos" }), /SECRET_KEY: expected/);
   });

@@ -88,6 +88,11 @@ begin
   get diagnostics deleted = row_count;
   total := total + deleted;
 
+  delete from nexus_engine.mutation_allowance m where (m.kind, m.id) in (
+    select c.kind, c.id from nexus_engine.mutation_allowance c where c.full_at < p_as_of - interval '1 minute' limit p_limit);
+  get diagnostics deleted = row_count;
+  total := total + deleted;
+
   delete from nexus_engine.product_settings s
   where not exists (select from public.tiendas t where t.id = s.tienda_id)
     or not exists (select from public.productos p where p.id = s.producto_id);

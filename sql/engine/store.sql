@@ -61,7 +61,7 @@ begin
   select m into unknown from unnest(new.muted_types) m
   where m is null or not exists (select from nexus_engine.insight_type it where it.tipo = m) limit 1;
   if found then
-    raise exception 'muted_types: expected types of nexus_engine.insight_type, got %',
+    raise exception 'muted_types: expected types of insights, got %',
       quote_nullable(unknown) using errcode = 'NX001', column = 'muted_types';
   end if;
   new.updated_at := now();

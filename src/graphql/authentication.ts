@@ -1,15 +1,18 @@
 import type { Pool } from "pg";
 import { isSafeError } from "postgraphile/grafast";
 import type { Logger } from "../log.ts";
-import { apiError } from "./errors.ts";
+import { apiError, internalError } from "./errors.ts";
 import { requestId } from "./request-id.ts";
 import { type Claims, verifyToken } from "./token.ts";
+import { makeTurns } from "./turns.ts";
 
 declare global {
   namespace Grafast {
     interface RequestContext {
       /** users.id, set once the token is verified and user and store are active. */
       userId?: string;
+      /** Whose turn it is until the request has been answered. */
+      turnOf?: string;
     }
   }
 }
@@ -52,17 +55,23 @@ export function makeAuthenticationPlugin(
     if (err instanceof Error && isSafeError(err)) return err;
     const id = requestId();
     log.error({ err, requestId: id }, "a user could not be checked");
-    return apiError("INTERNAL", `Something went wrong here. Request ${id}.`, 503);
+    return internalError(id, 503);
   };
+  const turns = makeTurns();
   return {
     name: "AuthenticationPlugin",
     version: "1.0.0",
     grafserv: {
       middleware: {
-        async processRequest(next) {
-          const result = await next();
-          if (result?.statusCode === 401) result.headers["www-authenticate"] = "Bearer";
-          return result;
+        async processRequest(next, { requestDigest }) {
+          try {
+            const result = await next();
+            if (result?.statusCode === 401) result.headers["www-authenticate"] = "Bearer";
+            return result;
+          } finally {
+            const { turnOf } = requestDigest.requestContext;
+            if (turnOf !== undefined) turns.give(turnOf);
+          }
         },
 
         async processGraphQLRequestBody(next, { request }) {
@@ -72,7 +81,14 @@ export function makeAuthenticationPlugin(
             const claims = await authenticate(header, keys, pool).catch((err) => {
               throw failure(err);
             });
-            request.requestContext.userId = claims.userId;
+            const { requestContext } = request;
+            const user = claims.userId.toLowerCase();
+            if (!(await turns.take(user))) {
+              requestContext.retryAfter = 1;
+              throw apiError("RATE_LIMITED", "Expected fewer requests of a user at once.");
+            }
+            requestContext.turnOf = user;
+            requestContext.userId = claims.userId;
           }
           await next();
         },

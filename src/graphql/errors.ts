@@ -1,6 +1,6 @@
 import "./graphile-env.ts";
 import { isSafeError, SafeError } from "postgraphile/grafast";
-import { GraphQLError } from "postgraphile/graphql";
+import { BREAK, GraphQLError, visit } from "postgraphile/graphql";
 import { codeBySqlState, type ErrorCode, httpStatusByCode } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { requestId } from "./request-id.ts";
@@ -13,6 +13,14 @@ export function apiError(
 ): SafeError {
   return new SafeError(message, { code, statusCode });
 }
+
+/** What a client sees of an error that is ours: the id under which the log has it. */
+export function internalError(requestId: string | undefined, statusCode: number): SafeError {
+  return new SafeError(wentWrong(requestId), { code: "INTERNAL", statusCode, requestId });
+}
+
+const wentWrong = (requestId: string | undefined) =>
+  `Something went wrong here. Request ${requestId}.`;
 
 type DatabaseError = Error & { code: string; column?: string };
 
@@ -29,23 +37,75 @@ export function makeMaskError(log: Logger): (error: GraphQLError) => GraphQLErro
     const cause = rootCause(error);
     if (isDatabaseError(cause)) {
       const code = codeBySqlState[cause.code] ?? "INTERNAL";
+      if (isDataException(cause) && hasCursor(error)) {
+        return replace(error, "BAD_USER_INPUT", badCursor, { field: "after" });
+      }
       if (code === "TIMEOUT") return replace(error, code, "The request took too long.");
-      if (code !== "INTERNAL") return fromDatabase(error, code, cause);
+      if (code !== "INTERNAL") {
+        return cause.code.startsWith("NX")
+          ? fromDatabase(error, code, cause)
+          : replace(error, code, unstorable);
+      }
     } else if (cause instanceof Error && isSafeError(cause)) {
       // Those of PostGraphile, such as a cursor of another order, have no code.
       const code = cause.extensions?.["code"] as ErrorCode | undefined;
-      return replace(error, code ?? "BAD_USER_INPUT", cause.message);
-    } else if (error.path === undefined) {
+      return replace(
+        error,
+        code ?? (isTimeout(cause) ? "TIMEOUT" : "BAD_USER_INPUT"),
+        cause.message,
+      );
+    } else if (error.path === undefined && cause instanceof GraphQLError) {
       // The document or its variables: nothing has run yet.
       error.extensions["code"] ??= "BAD_USER_INPUT" satisfies ErrorCode;
       return error;
     }
     const id = requestId();
     log.error({ err: cause, requestId: id, path: error.path }, "a GraphQL field failed");
-    return replace(error, "INTERNAL", `Something went wrong here. Request ${id}.`, {
-      requestId: id,
-    });
+    return replace(error, "INTERNAL", wentWrong(id), { requestId: id });
   };
+}
+
+const isDataException = ({ code }: DatabaseError) => /^22...$/.test(code);
+
+/** Whether a list is asked for from a cursor on: its values are the client's, of whatever type. */
+function hasCursor(error: GraphQLError): boolean {
+  let found = false;
+  for (const node of error.nodes ?? []) {
+    visit(node, {
+      Argument({ name }) {
+        if (name.value === "after") found = true;
+        return found ? BREAK : undefined;
+      },
+    });
+  }
+  return found;
+}
+
+const badCursor = "after: expected a cursor that this list gave";
+const unstorable = "Expected text without NUL and without half characters.";
+
+/**
+ * Hands what is thrown while a request runs to maskError, as an error of the request. Grafserv would
+ * print it and answer with its message.
+ */
+export const ThrownErrorsPlugin: GraphileConfig.Plugin = {
+  name: "ThrownErrorsPlugin",
+  version: "1.0.0",
+  grafast: {
+    middleware: {
+      execute: (next) => caught(next),
+      subscribe: (next) => caught(next),
+    },
+  },
+};
+
+async function caught<T>(next: () => T): Promise<Awaited<T> | { errors: GraphQLError[] }> {
+  try {
+    return await next();
+  } catch (thrown) {
+    const originalError = thrown instanceof Error ? thrown : new Error(String(thrown));
+    return { errors: [new GraphQLError("thrown", { originalError })] };
+  }
 }
 
 /** Our SQL names the column first; the client knows it as a GraphQL argument. */
@@ -58,6 +118,10 @@ function fromDatabase(error: GraphQLError, code: ErrorCode, cause: DatabaseError
     : cause.message;
   return replace(error, code, message, { field });
 }
+
+/** Grafast marks its own time-outs, such as that of planning, with symbols. */
+const isTimeout = ({ extensions }: SafeError) =>
+  Object.getOwnPropertySymbols(extensions ?? {}).length > 0;
 
 function rootCause(error: GraphQLError): unknown {
   let cause: unknown = error;

@@ -3,11 +3,13 @@ import type { Pool } from "pg";
 import { makePgService } from "postgraphile/adaptors/pg";
 import { PostGraphileAmberPreset } from "postgraphile/presets/amber";
 import { PostGraphileConnectionFilterPreset } from "postgraphile-plugin-connection-filter";
+import type { MutationLimits } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { makeAuthenticationPlugin } from "./authentication.ts";
-import { DocumentLimitsPlugin } from "./document-limits.ts";
-import { makeMaskError } from "./errors.ts";
+import { DocumentLimitsPlugin, documentCacheSize } from "./document-limits.ts";
+import { makeMaskError, ThrownErrorsPlugin } from "./errors.ts";
 import { InsightOrderPlugin } from "./insight-order.ts";
+import { makeMutationLimitsPlugin } from "./mutation-limits.ts";
 import { NamingPlugin } from "./naming.ts";
 import { PageLimitsPlugin } from "./page-limits.ts";
 import { maxBodyBytes, RequestBodyPlugin } from "./request-body.ts";
@@ -90,6 +92,7 @@ export type PresetOptions = {
   pool: Pool;
   secretKeys: readonly Uint8Array[];
   statementTimeoutMs: number;
+  mutationLimits: MutationLimits;
   log: Logger;
   /** Whether to show the Ruru IDE at /. */
   ide: boolean;
@@ -97,14 +100,16 @@ export type PresetOptions = {
 
 /** The GraphQL server: each request runs as nexus_tienda, with the id of its user. */
 export function makePreset(options: PresetOptions): GraphileConfig.Preset {
-  const { pool, secretKeys, statementTimeoutMs, log, ide } = options;
+  const { pool, secretKeys, statementTimeoutMs, mutationLimits, log, ide } = options;
   return {
     extends: [makeSchemaPreset(pool)],
     plugins: [
+      ThrownErrorsPlugin,
       RequestBodyPlugin,
       makeAuthenticationPlugin(secretKeys, pool, log),
       DocumentLimitsPlugin,
       PageLimitsPlugin,
+      makeMutationLimitsPlugin(pool, mutationLimits),
     ],
     grafast: {
       context: ({ userId, ws }) => {
@@ -130,6 +135,7 @@ export function makePreset(options: PresetOptions): GraphileConfig.Preset {
       websockets: false,
       watch: false,
       maxRequestLength: maxBodyBytes,
+      parseAndValidateCacheSize: documentCacheSize,
       outputDataAsString: true,
       maskError: makeMaskError(log),
     },

@@ -1,3 +1,5 @@
+import { GraphQLError } from "postgraphile/graphql";
+
 type Check = { pattern: RegExp; expected: string; valid?: (value: string) => boolean };
 
 const isDate = (value: string) =>
@@ -56,7 +58,7 @@ export const ScalarsPlugin: GraphileConfig.Plugin = {
           ) {
             return value;
           }
-          throw new TypeError(`expected ${check.expected}`);
+          throw new GraphQLError(`expected ${check.expected}`);
         };
         return {
           ...config,

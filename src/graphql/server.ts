@@ -7,6 +7,7 @@ import { makeGraphQLWSConfig } from "postgraphile/grafserv";
 import { grafserv } from "postgraphile/grafserv/node";
 import type { GraphQLSchema } from "postgraphile/graphql";
 import { startAnnouncements } from "./announcements.ts";
+import { limitPlanCache } from "./document-limits.ts";
 import { makePreset, makeSchemaPreset, type PresetOptions } from "./preset.ts";
 import { startWebSockets } from "./websocket.ts";
 
@@ -54,7 +55,7 @@ export async function startGraphQL(options: GraphQLOptions): Promise<GraphQLServ
     await releaseInstance(instance);
   };
   try {
-    await instance.getSchema();
+    limitPlanCache(await instance.getSchema());
     await server.ready();
   } catch (error) {
     await release();

@@ -37,6 +37,12 @@ export async function verifyToken(token: string, keys: readonly Uint8Array[]): P
     : apiError("UNAUTHENTICATED", "Expected a token of the POS that is signed and not expired.");
 }
 
+/** The keys whose tokens are good: that of now, and that of before while it is given. */
+export function secretKeys(current: string, previous: string | undefined): Uint8Array[] {
+  const keys = previous === undefined ? [current] : [current, previous];
+  return keys.map((key) => new TextEncoder().encode(key));
+}
+
 /** A token as the POS signs it. */
 export async function signToken(
   userId: string,

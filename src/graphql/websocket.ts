@@ -5,6 +5,7 @@ import { handleProtocols, makeServer, type ServerOptions } from "graphql-ws";
 import type { Pool } from "pg";
 import { type ExecutionArgs, GraphQLError, getOperationAST } from "postgraphile/graphql";
 import { type WebSocket, WebSocketServer } from "ws";
+import { endSocket } from "../answers.ts";
 import type { Logger } from "../log.ts";
 import type { Announcements } from "./announcements.ts";
 import { authenticate } from "./authentication.ts";
@@ -109,6 +110,8 @@ export function startWebSockets(options: WebSocketOptions): WebSockets {
     },
   });
 
+  // A handshake that is none; ws would answer without our headers.
+  sockets.on("wsClientError", (_error, socket) => endSocket(socket, 400, "BAD_USER_INPUT"));
   sockets.on("connection", (socket: WebSocket, request: IncomingMessage) => {
     const client: Client = { socket, request, answered: true, idle: false, subscriptions: () => 0 };
     clients.add(client);
@@ -172,8 +175,8 @@ export function startWebSockets(options: WebSocketOptions): WebSockets {
   return {
     upgrade(request, socket, head) {
       socket.on("error", (err) => log.debug({ err }, "an upgrade failed"));
-      if (request.url?.split("?", 1)[0] !== "/graphql") return reject(socket, "404 Not Found");
-      if (closing) return reject(socket, "503 Service Unavailable");
+      if (request.url?.split("?", 1)[0] !== "/graphql") return endSocket(socket, 404, "NOT_FOUND");
+      if (closing) return endSocket(socket, 503, "INTERNAL");
       sockets.handleUpgrade(request, socket, head, (webSocket) => {
         sockets.emit("connection", webSocket, request);
       });
@@ -206,8 +209,4 @@ async function storesOf(pool: Pool, userIds: string[]): Promise<Map<string, stri
 function refusal(message: string): GraphQLError[] {
   const originalError = apiError("BAD_USER_INPUT", message);
   return [new GraphQLError(message, { originalError })];
-}
-
-function reject(socket: Duplex, status: string): void {
-  socket.end(`HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`);
 }

@@ -1,12 +1,11 @@
 import assert from "node:assert/strict";
 import { createHmac, randomUUID } from "node:crypto";
 import { after, before, describe, it } from "node:test";
-import { signToken } from "../../src/graphql/token.ts";
-import { startHttp } from "../../src/http.ts";
-import { createLog } from "../../src/log.ts";
+import { secretKeys, signToken } from "../../src/graphql/token.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addStore, addUser } from "../support/fixtures.ts";
 import { type Api, secretKey, startApi } from "./api.ts";
+import { connect } from "./subscriber.ts";
 
 const encode = (value: unknown) => Buffer.from(JSON.stringify(value)).toString("base64url");
 
@@ -122,32 +121,32 @@ describe("access", () => {
     }
   });
 
-  it("accepts the old key while a key is being replaced", async () => {
-    const [old, fresh] = [Buffer.alloc(32, "vieja"), Buffer.alloc(32, "nueva")];
-    const http = await startHttp({
-      host: "127.0.0.1",
-      port: 0,
-      nextFreePort: false,
-      environment: "production",
-      secretKeys: [fresh, old],
-      pool: api.pool,
-      statementTimeoutMs: 1000,
-      log: createLog("silent"),
-      isReady: async () => true,
-    });
-    const status = async (token: string) => {
-      const headers = { "content-type": "application/json", authorization: `Bearer ${token}` };
-      const response = await fetch(`${http.url}/graphql`, { method: "POST", headers, body });
-      const { errors } = (await response.json()) as { errors?: { extensions: { code: string } }[] };
-      return errors?.[0]?.extensions.code ?? response.status;
-    };
-    try {
-      assert.equal(await status(posToken({ sub: user, exp: inAnHour() }, fresh)), 200);
-      assert.equal(await status(posToken({ sub: user, exp: inAnHour() }, old)), 200);
-      assert.equal(await status(posToken({ sub: user, exp: 1 }, old)), "TOKEN_EXPIRED");
-      assert.equal(await status(posToken({ sub: user, exp: inAnHour() })), "UNAUTHENTICATED");
-    } finally {
-      await http.close();
+  it("accepts the key of before while it is given, over HTTP and WebSockets, and not after", async () => {
+    const [old, fresh] = ["vieja".repeat(8), "nueva".repeat(8)];
+    const exp = inAnHour();
+    const signedBefore = posToken({ sub: user, exp }, Buffer.from(old));
+    const signedNow = posToken({ sub: user, exp }, Buffer.from(fresh));
+    for (const previous of [old, undefined]) {
+      const server = await startApi(db, { secretKeys: secretKeys(fresh, previous) });
+      const ask = (token: string) => server.post(body, { authorization: `Bearer ${token}` });
+      const subscribe = async (token: string) => {
+        const subscriber = await connect(server, { params: { authorization: `Bearer ${token}` } });
+        const { next } = subscriber.subscribe("subscription { insightChanged { refetch } }");
+        const first = await Promise.race([next().catch(() => {}), subscriber.closed]);
+        subscriber.close();
+        return first.code ?? "open";
+      };
+      try {
+        assert.equal((await ask(signedNow)).status, 200);
+        assert.equal(await subscribe(signedNow), "open");
+        assert.equal((await ask(signedBefore)).code, previous ? undefined : "UNAUTHENTICATED");
+        assert.equal(await subscribe(signedBefore), previous ? "open" : 4401);
+        const expired = posToken({ sub: user, exp: 1 }, Buffer.from(old));
+        assert.equal((await ask(expired)).code, previous ? "TOKEN_EXPIRED" : "UNAUTHENTICATED");
+        assert.equal((await ask(posToken({ sub: user, exp }))).code, "UNAUTHENTICATED");
+      } finally {
+        await server.close();
+      }
     }
   });
 

@@ -1,4 +1,5 @@
 import type { Pool } from "pg";
+import type { MutationLimits } from "../../src/config.ts";
 import { signToken } from "../../src/graphql/token.ts";
 import { startHttp } from "../../src/http.ts";
 import { createLog } from "../../src/log.ts";
@@ -9,7 +10,7 @@ export const secretKey = new TextEncoder().encode("una-clave-de-prueba-con-mas-d
 export type GraphQLError = {
   message: string;
   path?: (string | number)[];
-  extensions?: { code?: string; field?: string; requestId?: string };
+  extensions?: { code?: string; field?: string; requestId?: string; retryAfter?: number };
 };
 
 export type Answer = {
@@ -43,6 +44,9 @@ export async function startApi(
     log?: ReturnType<typeof createLog>;
     statementTimeoutMs?: number;
     subscriberCheckMs?: number;
+    secretKeys?: Uint8Array[];
+    mutationLimits?: MutationLimits;
+    corsOrigins?: string[];
   } = {},
 ): Promise<Api> {
   const pool = db.poolAs("nexus_server", 5);
@@ -51,12 +55,14 @@ export async function startApi(
     port: 0,
     nextFreePort: false,
     environment: "test",
-    secretKeys: [secretKey],
+    secretKeys: options.secretKeys ?? [secretKey],
     pool,
     statementTimeoutMs: options.statementTimeoutMs ?? 10_000,
     log: options.log ?? createLog("silent"),
     isReady: async () => true,
     ...(options.subscriberCheckMs && { subscriberCheckMs: options.subscriberCheckMs }),
+    ...(options.mutationLimits && { mutationLimits: options.mutationLimits }),
+    ...(options.corsOrigins && { corsOrigins: options.corsOrigins }),
   });
   const post: Api["post"] = async (body, headers) => {
     const response = await fetch(`${http.url}/graphql`, {

@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
 import { Writable } from "node:stream";
 import { after, before, describe, it } from "node:test";
-import { getIntrospectionQuery } from "graphql";
+import { setTimeout as sleep } from "node:timers/promises";
+import { getIntrospectionQuery, parse } from "graphql";
 import { pino } from "pino";
+import { execute } from "postgraphile/grafast";
+import { limitPlanCache } from "../../src/graphql/document-limits.ts";
+import { buildSchema } from "../../src/graphql/server.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addStore, addUser } from "../support/fixtures.ts";
 import { type Answer, type Api, startApi } from "./api.ts";
@@ -17,6 +21,7 @@ describe("limits", () => {
     db = await createTestDatabase();
     for (const [name, body] of [
       ["lenta", "select pg_catalog.pg_sleep(30)::text"],
+      ["pausa", "select pg_catalog.pg_sleep(0.1)::text"],
       ["rota", "select (1 / (length('secreto interno') - 15))::text"],
     ]) {
       await db.pool.query(
@@ -114,6 +119,43 @@ describe("limits", () => {
       refused(await ask(`{ ${spread(5)} } ${fragment}`), "QUERY_TOO_COMPLEX");
     });
 
+    it("are 100 fields with fields below them, however deep", async () => {
+      const objects = (count: number) =>
+        Array.from({ length: count }, (_, n) => `a${n}: tienda { id }`).join(" ");
+      accepted(await ask(`{ ${objects(100)} }`));
+      refused(await ask(`{ ${objects(101)} }`), "QUERY_TOO_COMPLEX");
+      const nested = Array.from(
+        { length: 26 },
+        (_, n) => `b${n}: insights(first: 1) { nodes { producto { ...F } } }`,
+      ).join(" ");
+      const fragment = "fragment F on Producto { insights(first: 1) { totalCount } }";
+      refused(await ask(`{ ${nested} } ${fragment}`), "QUERY_TOO_COMPLEX");
+    });
+
+    it("are 3,000 words and signs, of values as well, which may be in variables", async () => {
+      const listing = (values: string) =>
+        `{ insights(filter: {tipo: {notIn: [${values}]}}) { totalCount } }`;
+      const words = (count: number) => '"a" '.repeat(count - 20);
+      accepted(await ask(listing(words(3000))));
+      refused(await ask(listing(words(3001))), "QUERY_TOO_COMPLEX");
+      const query =
+        "query ($t: [String!]) { insights(filter: {tipo: {notIn: $t}}) { totalCount } }";
+      accepted(await ask(query, { t: Array(10_000).fill("a") }));
+      refused(await ask(`${listing(words(2999))} %`), "BAD_USER_INPUT");
+    });
+
+    it("bound what is kept of documents", async () => {
+      const schema = await buildSchema(api.pool);
+      limitPlanCache(schema);
+      for (let n = 0; n < 60; n += 1) {
+        const answer = await execute({ schema, document: parse(`{ a${n}: __typename }`) });
+        assert.ok(!("errors" in answer));
+      }
+      const known = schema.extensions.grafast as Record<symbol, { length: number }>;
+      const sizes = Object.getOwnPropertySymbols(known).map((symbol) => known[symbol]?.length);
+      assert.deepEqual(sizes, [50]);
+    });
+
     it("stop what would take for ever to expand, to parse or to validate", async () => {
       const doubling = Array.from(
         { length: 40 },
@@ -205,6 +247,32 @@ describe("limits", () => {
     });
   });
 
+  describe("of what a user does at once", () => {
+    it("leave room for others, and refuse nothing that can wait", async () => {
+      const busy = await startApi(db);
+      try {
+        const other = await addUser(db.pool, await addStore(db.pool));
+        const slow = Array.from({ length: 100 }, () => busy.ask(user, "{ pausa }"));
+        while (busy.pool.idleCount > 0 || busy.pool.totalCount < 5) await sleep(1);
+        const started = performance.now();
+        assert.deepEqual((await busy.ask(other, "{ tienda { id } }")).errors, []);
+        const waited = performance.now() - started;
+        const answers = await Promise.all(slow);
+        assert.ok(answers.every(({ code }) => code === undefined));
+        assert.ok(waited < (performance.now() - started) / 2, `waited ${waited} ms`);
+      } finally {
+        await busy.close();
+      }
+    });
+
+    it("end where too many wait: these are told to come again", async () => {
+      const answers = await Promise.all(Array.from({ length: 300 }, () => ask("{ pausa }")));
+      const late = answers.find(({ code }) => code === "RATE_LIMITED");
+      assert.deepEqual([late?.status, late?.headers.get("retry-after")], [429, "1"]);
+      accepted(await ask("{ tienda { id } }"));
+    });
+  });
+
   describe("of what an error shows", () => {
     it("end a statement that takes too long with TIMEOUT", async () => {
       const answer = await ask("{ lenta tienda { nombre } }");
@@ -223,11 +291,31 @@ describe("limits", () => {
       assert.match(JSON.stringify(line), /division by zero/);
     });
 
+    it("hide what is thrown before anything has run", async () => {
+      const { query } = api.pool;
+      // As a defect of ours, or of a library, would be.
+      const broken = (...args: unknown[]) => {
+        if ((args[0] as { name?: string }).name === "take_mutations")
+          throw new Error("secreto interno");
+        return Reflect.apply(query, api.pool, args);
+      };
+      api.pool.query = broken as typeof query;
+      const answer = await ask("mutation { clearInsights { deleted } }").finally(() => {
+        api.pool.query = query;
+      });
+      const requestId = answer.headers.get("x-request-id");
+      assert.deepEqual(answer.errors[0]?.extensions, { code: "INTERNAL", requestId });
+      assert.doesNotMatch(JSON.stringify(answer.errors), /secreto/);
+      const line = logged.find((entry) => entry["requestId"] === requestId);
+      assert.match(JSON.stringify(line), /secreto interno/);
+    });
+
     it("name what is wrong with a document", async () => {
       for (const query of [
         "{ nada }",
         "{ ",
         "{ insights { nodes } }",
+        "subscription ($b: Boolean!) { insightChanged @skip(if: $b) { refetch } }",
         '{ insight(id: "7") { id } }',
       ]) {
         refused(await ask(query), "BAD_USER_INPUT");

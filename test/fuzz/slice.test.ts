@@ -1,0 +1,19 @@
+import { after, before, describe, it } from "node:test";
+import { areas } from "./run.ts";
+import { openTarget, type Target } from "./target.ts";
+
+/** A few seconds of what `npm run test:fuzz` does, always the same. */
+describe("a slice of the fuzz tests", () => {
+  let target: Target;
+  before(async () => {
+    target = await openTarget();
+  });
+  after(() => target.close());
+
+  for (const [name, share, run] of areas) {
+    it(`of ${name}`, async () => {
+      await run(target, Math.ceil(share * 1500), 20_261_124);
+      await target.probe();
+    });
+  }
+});
