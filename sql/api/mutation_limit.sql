@@ -7,7 +7,7 @@ create or replace function nexus_engine.take_mutations(
   p_user_id uuid, p_cost int, p_user_limit int, p_store_limit int,
   p_as_of timestamptz default clock_timestamp()
 ) returns int
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   whole constant interval := interval '1 minute';
@@ -47,7 +47,7 @@ $$;
 -- How long it takes until this cost is given back; rounded down, so that the parts of an allowance
 -- are never more than the whole.
 create or replace function nexus_engine.mutation_time(p_cost int, p_limit int)
-returns interval language sql immutable set search_path = ''
+returns interval language sql immutable set search_path = pg_catalog, pg_temp
 as $$
   select make_interval(secs => floor(p_cost * 60e6 / p_limit) / 1e6)
 $$;

@@ -45,7 +45,7 @@ $$;
 -- makes them anew, and lets nobody rely on stock_watch until the last step. Returns their ceiling,
 -- null while detached.
 create or replace function nexus_engine.renew_triggers() returns double precision
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   wanted double precision := nexus_engine.wanted_ceiling();
@@ -64,7 +64,7 @@ $$;
 -- The last step: since the triggers were made with this ceiling every product has been looked at. The
 -- lower of two, where another check made them anew meanwhile.
 create or replace function nexus_engine.rely_on_triggers(p_ceiling double precision) returns void
-language sql security definer set search_path = ''
+language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   update nexus_engine.stock_ceiling c
   set ceiling = case when c.ceiling < 0 then p_ceiling else least(c.ceiling, p_ceiling) end

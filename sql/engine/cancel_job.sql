@@ -18,7 +18,7 @@ $$;
 --   returns 'cancelled', 'cancelling' when a worker has to be told first, or 'not found'.
 -- Errors: NX001 when there is no reason.
 create or replace function nexus_engine.cancel_job(p_job_id bigint, p_reason text) returns text
-language plpgsql security definer set search_path = ''
+language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   job record;

@@ -54,3 +54,5 @@ create table nexus_engine.job_cancellation (
 
 grant select, insert, update, delete on nexus_engine.job_run, nexus_engine.worker_pool, nexus_engine.job_cancellation to nexus_worker;
 grant select on nexus_engine.job_run, nexus_engine.worker_pool, nexus_engine.job_cancellation to nexus_ops;
+-- Operators see the ledger and may cancel; every other object of the schema is closed to them.
+grant usage on schema nexus_engine to nexus_ops;
