@@ -40,7 +40,7 @@ export async function runChaos(options: ChaosOptions): Promise<Chaos> {
     await prepareDatabase(server.url, createLog("silent"), { createPos: true });
     await asOwner(server.url, async (client) => {
       const fleet = await readFile(join(import.meta.dirname, "fleet.sql"), "utf8");
-      await client.query(fleet, [stores, Math.max(seconds - 10, 10)]);
+      await client.query(fleet, [stores, seconds - 25]);
     });
     workers = new Workers(server.url, options.workers, options.log);
     await sleep(4_000);
@@ -49,8 +49,8 @@ export async function runChaos(options: ChaosOptions): Promise<Chaos> {
     await sleep(seconds * 1000);
     await havoc.stop();
     await traffic.stop();
-    // The last business day ended ten seconds ago, and is told 30 after its end.
-    await sleep(25_000);
+    // The last business day ended 25 seconds ago, and is told 30 after its end.
+    await sleep(10_000);
     const told = await asOwner(server.url, async (client) => {
       await settle(client, 60_000);
       return { tally: await tally(client), verdict: await judge(client) };

@@ -1,5 +1,5 @@
 -- $1 stores of ten products, each sold yesterday and today; their business days end one after the
--- other from two minutes before now to $2 seconds after it, in zones all round the world.
+-- other from two minutes before now to $2 seconds after it (or before, where negative), in zones all round the world.
 with store as (
   insert into public.tiendas (id, nombre, rubro, is_active)
   select gen_random_uuid(), 'Sucursal ' || n, 'kiosco', true from generate_series(1, $1::int) n
