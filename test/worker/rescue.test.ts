@@ -201,7 +201,7 @@ describe("the rescue of what a dead worker left", () => {
     const tell = (job: string | undefined, end: Record<string, string>) =>
       db.pool.query("select nexus_engine.write_job_runs($1, $2)", [
         `pool-${job}`,
-        JSON.stringify([{ job, attempt: 1, age: 5, ended: 0, ...end }]),
+        JSON.stringify([{ job, attempt: 1, age: 0, ended: 0, ...end }]),
       ]);
     await tell(done, { outcome: "succeeded" });
     await tell(failed, { outcome: "failed", code: "PAYLOAD", message: "bad" });
