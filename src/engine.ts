@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool } from "pg";
 import type { Config } from "./config.ts";
 import { keepRunning } from "./database/keep-running.ts";
@@ -7,6 +6,7 @@ import { createPool } from "./database/pools.ts";
 import { secretKeys } from "./graphql/token.ts";
 import { startHttp } from "./http.ts";
 import { createLog, type Logger } from "./log.ts";
+import { within } from "./within.ts";
 import { startWorker } from "./worker/run.ts";
 
 export type Halves = { worker: boolean; server: boolean };
@@ -111,11 +111,11 @@ const readyWithinMs = 2_000;
 
 /** Whether the API could do its work now: a standby answers, but takes no writes. */
 async function takesWrites(pool: Pool): Promise<boolean> {
-  const answer = pool
-    .query<{ writable: boolean }>("select not pg_catalog.pg_is_in_recovery() as writable")
-    .then(({ rows }) => rows[0]?.writable === true)
-    .catch(() => false);
-  const limit = new AbortController();
-  const late = sleep(readyWithinMs, false, { signal: limit.signal }).catch(() => false);
-  return Promise.race([answer, late]).finally(() => limit.abort());
+  const asked = pool.query<{ writable: boolean }>(
+    "select not pg_catalog.pg_is_in_recovery() as writable",
+  );
+  return within(readyWithinMs, asked).then(
+    ({ rows }) => rows[0]?.writable === true,
+    () => false,
+  );
 }

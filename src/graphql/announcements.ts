@@ -3,6 +3,7 @@ import type { Notification, Pool, PoolClient } from "pg";
 import { z } from "zod";
 import { backoff } from "../database/away.ts";
 import type { Logger } from "../log.ts";
+import { within } from "../within.ts";
 
 /** How long to wait before the connection that listens is opened again: at first, and at most. */
 const retryMs = { first: 500, most: 8_000 };
@@ -183,16 +184,6 @@ function signal(): Signal {
       return result;
     },
   };
-}
-
-async function within<T>(ms: number, work: Promise<T>): Promise<T> {
-  const limit = Promise.withResolvers<never>();
-  const timer = setTimeout(() => limit.reject(new Error(`no answer in ${ms} ms`)), ms);
-  try {
-    return await Promise.race([work, limit.promise]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function parse(payload: string | undefined): Announcement | undefined {

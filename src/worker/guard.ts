@@ -2,6 +2,7 @@ import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool, PoolClient } from "pg";
 import type { Logger } from "../log.ts";
+import { within } from "../within.ts";
 import type { Running } from "./attempt.ts";
 import { CancelledError } from "./failure.ts";
 
@@ -186,15 +187,6 @@ async function ask<Row extends object>(
   text: string,
   values?: unknown[],
 ): Promise<Row[]> {
-  const late = new AbortController();
-  const unanswered = sleep(answerMs, undefined, { signal: late.signal }).then(() => {
-    throw new Error(`no answer within ${answerMs} ms`);
-  });
-  unanswered.catch(() => {});
-  try {
-    const { rows } = await Promise.race([client.query(text, values), unanswered]);
-    return rows as Row[];
-  } finally {
-    late.abort();
-  }
+  const { rows } = await within(answerMs, client.query(text, values));
+  return rows as Row[];
 }

@@ -1,9 +1,9 @@
 import { EventEmitter } from "node:events";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { type Runner, run, type TaskList, type WorkerEvents } from "graphile-worker";
 import type { Pool } from "pg";
 import { graphileLogger, type Logger } from "../log.ts";
+import { within } from "../within.ts";
 import type { Running } from "./attempt.ts";
 import { type Guard, startGuard } from "./guard.ts";
 
@@ -87,12 +87,7 @@ export async function startRunner({
       // One that has ended by itself refuses to be stopped.
       const stopped = runner.stop().catch(() => {});
       await ended.catch(() => {});
-      const limit = new AbortController();
-      await Promise.race([
-        stopped,
-        sleep(outcomesMs, undefined, { signal: limit.signal }).catch(() => {}),
-      ]);
-      limit.abort();
+      await within(outcomesMs, stopped).catch(() => {});
     },
   };
 }
