@@ -49,9 +49,14 @@ export function backoff(firstMs: number, mostMs: number): { next(): number; rese
   };
 }
 
-/** The code of an error of Postgres or of the network, or of what caused it. */
+/** The code of an error of Postgres or of the network. */
+export function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && "code" in error && typeof error.code === "string"
+    ? error.code
+    : undefined;
+}
+
+/** The same, or that of what caused it. */
 export function sqlState(error: unknown): string | undefined {
-  if (!(error instanceof Error)) return undefined;
-  if ("code" in error && typeof error.code === "string") return error.code;
-  return sqlState(error.cause);
+  return codeOf(error) ?? (error instanceof Error ? sqlState(error.cause) : undefined);
 }

@@ -42,6 +42,7 @@ export function toGraphileTask(
   return async (rawPayload, { job, abortSignal: shutdown }) => {
     const log = parentLog.child({ task: identifier, job: job.id, attempt: job.attempts });
     const began = performance.now();
+    const lastAttempt = job.attempts >= job.max_attempts;
     const run = ledger.begin(job);
     const aborting = new AbortController();
     const { signal } = aborting;
@@ -62,14 +63,14 @@ export function toGraphileTask(
         signal,
         log: run.tiendas?.length === 1 ? log.child({ tienda: run.tiendas[0] }) : log,
         settings,
-        lastAttempt: job.attempts >= job.max_attempts,
+        lastAttempt,
         transaction: (act) =>
           inTransaction(pool, job, { signal, deadline: began + timeLimitMs, farewellMs }, act),
       });
       counts = await orGivenUp(work, signal, log);
     } catch (error) {
       failed = error;
-      failure = describeFailure(error, signal.reason, job.attempts >= job.max_attempts);
+      failure = describeFailure(error, signal.reason, lastAttempt);
     } finally {
       clearTimeout(limit);
       shutdown?.removeEventListener("abort", onShutdown);

@@ -1,3 +1,5 @@
+import { codeOf } from "../database/away.ts";
+
 /** An error that no retry can mend: the attempt that throws it is the job's last. */
 export class PermanentError extends Error {
   override name = "PermanentError";
@@ -65,12 +67,6 @@ function isPermanent(error: unknown): boolean {
   // No SQLSTATE begins with E, while Node's codes all do.
   if (code !== undefined && /^(?!E)[0-9A-Z]{5}$/.test(code)) return !passing.has(code.slice(0, 2));
   return [TypeError, RangeError, ReferenceError, SyntaxError].some((kind) => error instanceof kind);
-}
-
-export function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && "code" in error && typeof error.code === "string"
-    ? error.code
-    : undefined;
 }
 
 export function messageOf(error: unknown): string {

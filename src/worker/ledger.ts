@@ -1,8 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Job } from "graphile-worker";
 import type { Pool } from "pg";
+import { backoff, codeOf } from "../database/away.ts";
 import type { Logger } from "../log.ts";
-import { codeOf, type Failure } from "./failure.ts";
+import type { Failure } from "./failure.ts";
 
 /** An attempt that ends sooner is written once, whole; were its worker killed, its rescuer writes it. */
 const writtenAfterMs = 100;
@@ -95,7 +96,8 @@ export function createLedger(pool: Pool, log: Logger): Ledger {
     const records = batch.map(toRecord);
     // Those that end during the write are written again.
     const ended = batch.filter((entry) => entry.ended);
-    for (let waitMs = retryMs.first; ; waitMs = Math.min(waitMs * 2, retryMs.most)) {
+    const wait = backoff(retryMs.first, retryMs.most);
+    for (;;) {
       try {
         const { rows } = await pool.query<{ id: string | null }>({
           name: "write_job_runs",
@@ -113,7 +115,7 @@ export function createLedger(pool: Pool, log: Logger): Ledger {
           return;
         }
         log.warn({ err: error, worker }, "the ledger could not be written, trying again");
-        await sleep(waitMs);
+        await sleep(wait.next());
       }
     }
   }

@@ -1,6 +1,7 @@
 import type { ClientBase } from "pg";
+import { codeOf } from "../database/away.ts";
 import type { TaskContext } from "./define-task.ts";
-import { codeOf, messageOf, PermanentError } from "./failure.ts";
+import { messageOf, PermanentError } from "./failure.ts";
 
 export type RefreshPayload = {
   tiendas: string[];
