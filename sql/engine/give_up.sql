@@ -1,5 +1,5 @@
--- Makes the attempt that is running the job's last one. Graphile Worker has no error that means
--- "do not retry"; its table is private, so this one statement is the only one that touches it.
+-- Makes the attempt that is running the job's last one. Called by workers of the release before, which
+-- may run during a deploy; those of now leave that to write_job_runs.
 create or replace function nexus_engine.give_up(p_job_id bigint)
 returns void language sql
 as $$

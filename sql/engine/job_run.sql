@@ -31,8 +31,8 @@ end;
 $$;
 
 -- Writes what a worker has to tell about its attempts, many at once. One that failed or was cancelled
--- is its job's last, one that a shutdown cut short does not count. Like give_up it writes Graphile
--- Worker's private table.
+-- is its job's last, one that a shutdown cut short does not count. It writes Graphile Worker's
+-- private table: there is no public way to say either from inside a running job.
 --   p_runs: an array of objects with job and attempt. Of an attempt that is not in the ledger yet also
 --   age (ms since it began) and tiendas; of one that is: id. Of one that has ended: outcome, code,
 --   message, counts and ended (ms ago). Times are the database's clock.

@@ -26,7 +26,7 @@ $$;
 --   p_running: jobs that it does run, left alone.
 --   p_locked_before: jobs taken later are left alone, their attempt may not be known yet.
 --   returns each job with its fate: 'completed', 'ended', 'replaced', 'lost' or 'poison'.
--- To be called under the worker's fence. Like give_up, it writes Graphile Worker's private tables:
+-- To be called under the worker's fence. It writes Graphile Worker's private tables:
 -- force_unlock_workers knows nothing of attempts.
 create or replace function nexus_engine.free_jobs(p_worker text, p_running bigint[], p_locked_before timestamptz)
 returns table (job_id bigint, task text, fate text) language plpgsql
