@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { after, before, beforeEach, describe, it } from "node:test";
 import type { Client } from "pg";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
-import { addProduct, addSale, addStore, addUser, reconcile } from "../support/fixtures.ts";
+import { addProduct, addSale, addStore, addUser, idsOf, reconcile } from "../support/fixtures.ts";
 import { connectAs } from "./login.ts";
 
 /**
@@ -38,16 +38,7 @@ describe("SQL of an attacker on a connection of the API", () => {
     b = { tienda: other, user: await addUser(db.pool, other) };
     await reconcile(db.pool, [tienda, other], new Date());
     await db.pool.query("select nexus_engine.request_refresh($1, $2)", [tienda, user]);
-    const { rows } = await db.pool.query<{ id: string }>(
-      `select id from public.tiendas where id = $1
-       union all select id from public.users where tienda_id = $1
-       union all select id from public.productos where tienda_id = $1
-       union all select id from public.ventas where tienda_id = $1
-       union all select id from public.insights where tienda_id = $1
-       union all select id from nexus_engine.refresh_request where tienda_id = $1`,
-      [tienda],
-    );
-    a = { tienda, user, ids: rows.map(({ id }) => id) };
+    a = { tienda, user, ids: await idsOf(db.pool, tienda) };
   });
   after(async () => {
     await attacker.end();

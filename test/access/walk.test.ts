@@ -7,7 +7,7 @@ import { type Api, startApi } from "../graphql/api.ts";
 import { connect } from "../graphql/subscriber.ts";
 import { asksForId, leaves, requestFor } from "../graphql/walk.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
-import { addProduct, addSale, addStore, addUser, reconcile } from "../support/fixtures.ts";
+import { addProduct, addSale, addStore, addUser, idsOf, reconcile } from "../support/fixtures.ts";
 
 /**
  * Walks the schema, whatever it is, with ids of store A, as everybody who is no active user of it:
@@ -81,16 +81,7 @@ describe("whoever is no active user of the store", () => {
       { who: "an operator", user: operator },
       { who: "an admin of another store", user: await addUser(db.pool, other, { rol: "admin" }) },
     ];
-    const { rows } = await db.pool.query<{ id: string }>(
-      `select id from public.tiendas where id = $1
-       union all select id from public.users where tienda_id = $1
-       union all select id from public.productos where tienda_id = $1
-       union all select id from public.ventas where tienda_id = $1
-       union all select id from public.insights where tienda_id = $1
-       union all select id from nexus_engine.refresh_request where tienda_id = $1`,
-      [tienda],
-    );
-    ids = rows.map(({ id }) => id);
+    ids = await idsOf(db.pool, tienda);
   });
   after(async () => {
     await api.close();

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { GraphQLField, GraphQLSchema } from "graphql";
 import { buildSchema } from "../../src/graphql/server.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
-import { addProduct, addSale, addStore, addUser, reconcile } from "../support/fixtures.ts";
+import { addProduct, addSale, addStore, addUser, idsOf, reconcile } from "../support/fixtures.ts";
 import { type Answer, type Api, startApi } from "./api.ts";
 import { connect } from "./subscriber.ts";
 import { asksForId, leaves, requestFor } from "./walk.ts";
@@ -82,16 +82,7 @@ describe("a token of another store", () => {
       [tienda, mark],
     );
     await pool.query("select nexus_engine.request_refresh($1, $2)", [tienda, user]);
-    const { rows } = await pool.query<{ id: string }>(
-      `select id from public.tiendas where id = $1
-       union all select id from public.users where tienda_id = $1
-       union all select id from public.productos where tienda_id = $1
-       union all select id from public.insights where tienda_id = $1
-       union all select id from public.ventas where tienda_id = $1
-       union all select id from nexus_engine.refresh_request where tienda_id = $1`,
-      [tienda],
-    );
-    return { tienda, user, ids: rows.map(({ id }) => id) };
+    return { tienda, user, ids: await idsOf(pool, tienda) };
   }
 
   async function removeA() {

@@ -171,3 +171,17 @@ export async function findings(
   );
   return rows;
 }
+
+/** Ids of what belongs to a store, and its own: what nobody else may see. */
+export async function idsOf(db: Pool, tienda: string): Promise<string[]> {
+  const { rows } = await db.query<{ id: string }>(
+    `select id from public.tiendas where id = $1
+     union all select id from public.users where tienda_id = $1
+     union all select id from public.productos where tienda_id = $1
+     union all select id from public.ventas where tienda_id = $1
+     union all select id from public.insights where tienda_id = $1
+     union all select id from nexus_engine.refresh_request where tienda_id = $1`,
+    [tienda],
+  );
+  return rows.map(({ id }) => id);
+}
