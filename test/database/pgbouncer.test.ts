@@ -11,9 +11,9 @@ import { createLog } from "../../src/log.ts";
 import type { Api } from "../graphql/api.ts";
 import { connect } from "../graphql/subscriber.ts";
 import { type EngineUnderTest, startEngineUnderTest } from "../outage/engine_under_test.ts";
-import { until } from "../outage/shops.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addStore, addUser, setStock } from "../support/fixtures.ts";
+import { until } from "../support/until.ts";
 
 const log = createLog("silent");
 const withoutPgBouncer = (() => {

@@ -7,10 +7,10 @@ import { connect } from "../../src/database/client.ts";
 import { createPosSchema } from "../../src/database/pos.ts";
 import { prepareDatabase } from "../../src/database/prepare.ts";
 import { createLog } from "../../src/log.ts";
-import { until } from "../outage/shops.ts";
 import { createEmptyDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addSale, addStore, setStock } from "../support/fixtures.ts";
 import { jobsLeft } from "../support/jobs.ts";
+import { until } from "../support/until.ts";
 import { checkOut, released, withoutHistory } from "./release.ts";
 
 const { commit } = await released("functions");

@@ -4,6 +4,7 @@ import { type Client, Pool, type PoolConfig } from "pg";
 import { isAway } from "../../src/database/away.ts";
 import { connect, DatabaseClient } from "../../src/database/client.ts";
 import { addProduct, addStore, addUser } from "../support/fixtures.ts";
+import { until } from "../support/until.ts";
 
 /** A pool that finds the primary and loses connections as the engine's own do. */
 export function ownerPool(connectionString: string): Pool {
@@ -85,31 +86,6 @@ export function sell(connectionString: string, { products }: Shops): Sales {
       return ended;
     },
   };
-}
-
-/**
- * Frees the jobs whose outcome could not be written down before `lostAt`, by the clock of the database:
- * as the rescue of a worker that died does, only at once.
- */
-export async function freeLostJobs(pool: Pool, lostAt: Date): Promise<number> {
-  const { rowCount } = await pool.query(
-    `select from graphile_worker.force_unlock_workers(array(
-       select distinct locked_by from graphile_worker._private_jobs where locked_at < $1))`,
-    [lostAt],
-  );
-  return rowCount ?? 0;
-}
-
-export async function until(
-  what: string,
-  holds: () => Promise<unknown>,
-  withinMs = 15_000,
-): Promise<void> {
-  const limit = performance.now() + withinMs;
-  while (!(await holds())) {
-    if (performance.now() > limit) throw new Error(`not within ${withinMs} ms: ${what}`);
-    await sleep(25);
-  }
 }
 
 /** Waits until all jobs are done, then compares what was done with what had to be. */

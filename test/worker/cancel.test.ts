@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
 import type { TestDatabase } from "../support/database.ts";
 import { addStore } from "../support/fixtures.ts";
-import { addProbe, createProbeDatabase, runsOf, startProbeWorker, until } from "./probes.ts";
+import { until } from "../support/until.ts";
+import { addProbe, createProbeDatabase, runsOf, startProbeWorker } from "./probes.ts";
 
 describe("an operator's cancellation", () => {
   let db: TestDatabase;
@@ -31,7 +32,8 @@ describe("an operator's cancellation", () => {
       client.release();
     }
   };
-  const ends = (job: string) => until(async () => Boolean((await runsOf(db, job)).at(-1)?.outcome));
+  const ends = (job: string) =>
+    until("the job ends", async () => Boolean((await runsOf(db, job)).at(-1)?.outcome));
   const sleepers = async () =>
     (
       await db.pool.query(
@@ -41,11 +43,11 @@ describe("an operator's cancellation", () => {
 
   it("stops a job that runs SQL: its transaction is gone, its slot is free, it does not run again", async () => {
     const job = await addProbe(db, { name: "long", sqlSeconds: 600 });
-    await until(async () => Boolean(await sleepers()));
+    await until("its SQL runs", async () => Boolean(await sleepers()));
     assert.equal(await cancel(job), "cancelling");
     const asked = performance.now();
     await ends(job);
-    await until(async () => !(await sleepers()));
+    await until("its SQL is gone", async () => !(await sleepers()));
     assert.ok(performance.now() - asked < 3_000);
     assert.deepEqual(await runsOf(db, job), [
       {
@@ -56,7 +58,7 @@ describe("an operator's cancellation", () => {
       },
     ]);
     assert.equal((await db.pool.query("select from public.probe")).rowCount, 0);
-    await until(async () => {
+    await until("it has no attempts left", async () => {
       const { rows } = await db.pool.query(
         "select locked_by, attempts, max_attempts, last_error from graphile_worker.jobs where id = $1",
         [job],
@@ -68,7 +70,7 @@ describe("an operator's cancellation", () => {
 
   it("stops a job that waits for something else", async () => {
     const job = await addProbe(db, { name: "idle", idleMs: 600_000 });
-    await until(async () => (await runsOf(db, job)).length === 1);
+    await until("it runs", async () => (await runsOf(db, job)).length === 1);
     assert.equal(await cancel(job), "cancelling");
     await ends(job);
     assert.equal((await runsOf(db, job))[0]?.outcome, "cancelled");

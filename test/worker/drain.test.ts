@@ -8,7 +8,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addStore } from "../support/fixtures.ts";
-import { until } from "./probes.ts";
+import { until } from "../support/until.ts";
 
 const main = join(import.meta.dirname, "../../src/worker.ts");
 
@@ -50,7 +50,7 @@ describe("a worker that is told to stop", () => {
     await holder.query("begin");
     await holder.query("select pg_advisory_xact_lock(hashtextextended($1, 0))", [store]);
     const child = await start(command);
-    await until(async () => {
+    await until("the job runs", async () => {
       const { rowCount } = await db.pool.query(
         "select from nexus_engine.job_run where task = 'refresh_stores' and finished_at is null",
       );
@@ -107,7 +107,7 @@ describe("a worker that is told to stop", () => {
     assert.equal(await exited, 1);
     await release();
     const next = await start();
-    await until(async () => {
+    await until("it was lost and is done", async () => {
       const { rows } = await db.pool.query(
         `select array_agg(distinct outcome) as outcomes from nexus_engine.job_run
          where task = 'refresh_stores' and tiendas @> array[$1]::uuid[]`,

@@ -3,7 +3,8 @@ import { after, before, describe, it } from "node:test";
 import { keepRunning } from "../../src/database/keep-running.ts";
 import { createLog } from "../../src/log.ts";
 import type { TestDatabase } from "../support/database.ts";
-import { addProbe, createProbeDatabase, runsOf, startProbeWorker, until } from "./probes.ts";
+import { until } from "../support/until.ts";
+import { addProbe, createProbeDatabase, runsOf, startProbeWorker } from "./probes.ts";
 
 describe("a worker that Graphile Worker ends by a fault", () => {
   let db: TestDatabase;
@@ -35,10 +36,13 @@ describe("a worker that Graphile Worker ends by a fault", () => {
     );
     try {
       const first = await addProbe(db, { name: "first" });
-      await until(() => starts === 2);
+      await until("it starts again", () => starts === 2);
       const second = await addProbe(db, { name: "second" });
-      await until(async () => (await runsOf(db, second))[0]?.outcome === "succeeded");
-      await until(async () => {
+      await until(
+        "the second job is done",
+        async () => (await runsOf(db, second))[0]?.outcome === "succeeded",
+      );
+      await until("no job is left", async () => {
         const { rows } = await db.pool.query(
           "select from graphile_worker.jobs where task_identifier = 'probe'",
         );

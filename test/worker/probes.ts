@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { createPool } from "../../src/database/pools.ts";
 import { createLog } from "../../src/log.ts";
 import { startWorker } from "../../src/worker/run.ts";
@@ -45,17 +44,6 @@ export async function runsOf(db: TestDatabase, job: string): Promise<LedgerRow[]
     [job],
   );
   return rows;
-}
-
-export async function until(
-  condition: () => Promise<boolean> | boolean,
-  limitMs = 20_000,
-): Promise<void> {
-  const end = performance.now() + limitMs;
-  while (!(await condition())) {
-    assert.ok(performance.now() < end, "did not come true in time");
-    await sleep(20);
-  }
 }
 
 /** Worker of the probes in a process of its own. */

@@ -3,14 +3,8 @@ import { after, afterEach, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { TestDatabase } from "../support/database.ts";
 import { addStore } from "../support/fixtures.ts";
-import {
-  addProbe,
-  createProbeDatabase,
-  runsOf,
-  spawnWorker,
-  startProbeWorker,
-  until,
-} from "./probes.ts";
+import { until } from "../support/until.ts";
+import { addProbe, createProbeDatabase, runsOf, spawnWorker, startProbeWorker } from "./probes.ts";
 
 describe("the rescue of what a dead worker left", () => {
   let db: TestDatabase;
@@ -51,7 +45,7 @@ describe("the rescue of what a dead worker left", () => {
   it("runs the job of a killed process again within ten seconds", async () => {
     const child = await spawnWorker(db);
     const job = await addProbe(db, { name: "first", sqlSeconds: 600 });
-    await until(async () => (await runsOf(db, job)).length === 1);
+    await until("it runs", async () => (await runsOf(db, job)).length === 1);
     const successor = await startProbeWorker(db.url);
     try {
       // Made short, so that the second attempt ends.
@@ -60,7 +54,9 @@ describe("the rescue of what a dead worker left", () => {
       ]);
       const killed = performance.now();
       child.kill("SIGKILL");
-      await until(async () => (await runsOf(db, job)).some((run) => run.outcome === "succeeded"));
+      await until("it is done", async () =>
+        (await runsOf(db, job)).some((run) => run.outcome === "succeeded"),
+      );
       assert.ok(performance.now() - killed < 10_000);
       assert.deepEqual(
         (await runsOf(db, job)).map((run) => [run.attempt, run.outcome]),
@@ -81,7 +77,7 @@ describe("the rescue of what a dead worker left", () => {
     const successor = await startProbeWorker(db.url);
     try {
       const job = await addProbe(db, { name: "slow", idleMs: 5_000 });
-      await until(async () => (await runsOf(db, job)).length === 1);
+      await until("it runs", async () => (await runsOf(db, job)).length === 1);
       const { rows } = await db.pool.query(
         `select w.pid from graphile_worker._private_jobs j join nexus_engine.worker_pool w on w.worker = j.locked_by`,
       );
@@ -94,7 +90,7 @@ describe("the rescue of what a dead worker left", () => {
         [null],
       );
       child.kill("SIGCONT");
-      await until(async () => (await runsOf(db, job))[0]?.outcome === "succeeded");
+      await until("it is done", async () => (await runsOf(db, job))[0]?.outcome === "succeeded");
       assert.equal((await runsOf(db, job)).length, 1);
     } finally {
       child.kill("SIGKILL");
