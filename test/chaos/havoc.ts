@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Client } from "pg";
 import { connect } from "../../src/database/client.ts";
 import type { Manner, OwnServer } from "../outage/own_server.ts";
 import type { Workers } from "./workers.ts";
@@ -17,7 +18,8 @@ export function startHavoc(server: OwnServer, workers: Workers, rates: Rates): H
 
   const acts: Record<keyof Rates, () => Promise<unknown>> = {
     kill: async () => {
-      if (workers.signal("SIGKILL")) counts.kill += 1;
+      const busy = await busyWorker().catch(() => undefined);
+      if (workers.signal("SIGKILL", busy)) counts.kill += 1;
     },
     freeze: async () => {
       const frozen = workers.signal("SIGSTOP");
@@ -62,15 +64,33 @@ export function startHavoc(server: OwnServer, workers: Workers, rates: Rates): H
       }),
   };
 
+  /** One that runs a job, if one does within two seconds: killing an idle one proves little. */
+  async function busyWorker(): Promise<number | undefined> {
+    let pid: number | undefined;
+    await asOwner(async (_, client) => {
+      for (let look = 0; pid === undefined && look < 200; look += 1) {
+        const { rows } = await client.query<{ pid: number }>(
+          `select w.pid from nexus_engine.worker_pool w
+           join graphile_worker._private_jobs j on j.locked_by = w.worker
+           where w.heartbeat_at > clock_timestamp() - interval '1.5 seconds'
+           order by j.locked_at desc limit 1`,
+        );
+        pid = rows[0]?.pid;
+        if (pid === undefined) await sleep(10);
+      }
+    });
+    return pid;
+  }
+
   /** Not while Postgres is away. */
   async function asOwner(
-    act: (query: (text: string) => Promise<number>) => Promise<void>,
+    act: (query: (text: string) => Promise<number>, client: Client) => Promise<void>,
   ): Promise<void> {
     await restarting;
     const client = await connect(server.url, "chaos");
     client.on("error", () => {});
     try {
-      await act(async (text) => (await client.query(text)).rowCount ?? 0);
+      await act(async (text) => (await client.query(text)).rowCount ?? 0, client);
     } finally {
       await client.end().catch(() => {});
     }

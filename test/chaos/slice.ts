@@ -9,8 +9,12 @@ it("loses nothing and does nothing twice while workers and Postgres are killed",
     workers: 2,
     rates: { kill: 3, restart: 7, freeze: 6, cut: 3, delay: 4 },
   });
-  assert.ok((chaos.havoc.kill ?? 0) >= 2 && (chaos.havoc.restart ?? 0) >= 1);
-  assert.ok((chaos.traffic.sales ?? 0) > 40 && (chaos.tally["attempts lost"] ?? 0) > 0);
+  const { havoc, tally } = chaos;
+  assert.ok((havoc.kill ?? 0) >= 2 && (havoc.restart ?? 0) >= 1, JSON.stringify(havoc));
+  assert.ok(
+    (chaos.traffic.sales ?? 0) > 40 && (tally["attempts lost"] ?? 0) > 0,
+    JSON.stringify(chaos),
+  );
   assert.deepEqual(
     Object.entries(chaos.verdict).filter(([, wrong]) => wrong !== 0),
     [],

@@ -39,9 +39,11 @@ export class Workers {
     }
   }
 
-  /** Sends a signal to one of them, whichever lives. */
-  signal(signal: NodeJS.Signals): ChildProcess | undefined {
-    const living = this.#slots.filter((child) => child !== undefined);
+  /** Sends a signal to the one with this pid, or to whichever lives. */
+  signal(signal: NodeJS.Signals, pid?: number): ChildProcess | undefined {
+    const living = this.#slots.filter(
+      (child) => child !== undefined && (pid === undefined || child.pid === pid),
+    );
     const child = living[Math.floor(Math.random() * living.length)];
     child?.kill(signal);
     return child;
