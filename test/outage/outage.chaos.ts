@@ -104,6 +104,13 @@ describe("a fleet whose Postgres is lost again and again, and fails over at last
       );
       return rows[0].running;
     });
+    // A primary that is shut down hands all it has to a standby that follows it, and to no other.
+    await until("the standby follows", async () => {
+      const { rowCount } = await pool.query(
+        "select from pg_stat_replication where state = 'streaming'",
+      );
+      return rowCount === 1;
+    });
     await primary.end("fast");
     const next = await ownerPool(standby.url).connect();
     await next.query("select pg_promote()");

@@ -9,7 +9,12 @@ import { findPostmaster } from "../../src/database/embedded/postmaster.ts";
 import { type EmbeddedPostgres, startEmbedded } from "../../src/database/embedded.ts";
 
 /** Quick, and still keeping every commit when the server is killed: the machine stays. */
-const settings = { fsync: "off", full_page_writes: "off" };
+const settings = {
+  fsync: "off",
+  full_page_writes: "off",
+  // A standby that is away for some restarts still finds what it has not read.
+  wal_keep_size: "1GB",
+};
 /** As pg_ctl names them, and the signals that say so. */
 const signals = { fast: "SIGINT", immediate: "SIGQUIT", kill: "SIGKILL" } as const;
 export type Manner = keyof typeof signals;
