@@ -24,16 +24,18 @@ as $$
   end
 $$;
 
--- For each of the stores the latest period ('day' or 'week') announced by as_of, or the one `back`
--- periods before it. subject names it for ever: the date of the day, or of the week's first day.
-create or replace function nexus_engine.store_period(
-  p_period text, p_tiendas uuid[], p_as_of timestamptz, p_back int default 0
+-- For each of the stores the periods ('day' or 'week') that are as far back as p_backs say: 0 is the
+-- latest one announced by as_of, 1 the one before it. subject names it for ever: the date of the day,
+-- or of the week's first day.
+create or replace function nexus_engine.store_periods(
+  p_period text, p_tiendas uuid[], p_as_of timestamptz, p_backs int[]
 ) returns table (
-  tienda_id uuid, subject text, first_day date, last_day date,
+  back int, tienda_id uuid, subject text, first_day date, last_day date,
   starts_at timestamptz, ends_at timestamptz, announced_at timestamptz
 ) language sql stable parallel safe
 as $$
   select
+    d.back,
     d.tienda_id,
     to_char(d.first_day::timestamp, 'YYYY-MM-DD'),
     d.first_day,
@@ -45,24 +47,37 @@ as $$
       else nexus_engine.local_instant(d.last_day + 1, d.weekly_summary_time, d.time_zone)
     end
   from (
-    select l.tienda_id, l.summary_time, l.weekly_summary_time, l.time_zone,
-      case p_period when 'day' then l.day
-        else l.day - 7 - (extract(isodow from l.day)::int - l.weekly_summary_dow + 7) % 7 end as first_day,
-      case p_period when 'day' then l.day
-        else l.day - 1 - (extract(isodow from l.day)::int - l.weekly_summary_dow + 7) % 7 end as last_day
+    select b.back, l.tienda_id, l.summary_time, l.weekly_summary_time, l.time_zone,
+      case p_period when 'day' then l.day - b.back
+        else l.day - 7 * b.back - 7 - (extract(isodow from l.day)::int - l.weekly_summary_dow + 7) % 7 end as first_day,
+      case p_period when 'day' then l.day - b.back
+        else l.day - 7 * b.back - 1 - (extract(isodow from l.day)::int - l.weekly_summary_dow + 7) % 7 end as last_day
     from (
       select s.tienda_id, s.summary_time, s.weekly_summary_time, s.weekly_summary_dow, s.time_zone,
         case p_period
-          when 'day' then nexus_engine.latest_local_day(s.summary_time, s.time_zone, p_as_of) - p_back
-          else nexus_engine.latest_local_day(s.weekly_summary_time, s.time_zone, p_as_of) - 7 * p_back
+          when 'day' then nexus_engine.latest_local_day(s.summary_time, s.time_zone, p_as_of)
+          else nexus_engine.latest_local_day(s.weekly_summary_time, s.time_zone, p_as_of)
         end as day
       from nexus_engine.store s
       where s.tienda_id = any (p_tiendas)
       -- Keeps the days from being computed anew in every expression that uses them.
       offset 0
     ) l
+    cross join unnest(p_backs) b (back)
     offset 0
   ) d
+$$;
+
+-- For each of the stores the latest period announced by as_of, or the one `back` periods before it.
+create or replace function nexus_engine.store_period(
+  p_period text, p_tiendas uuid[], p_as_of timestamptz, p_back int default 0
+) returns table (
+  tienda_id uuid, subject text, first_day date, last_day date,
+  starts_at timestamptz, ends_at timestamptz, announced_at timestamptz
+) language sql stable parallel safe
+as $$
+  select p.tienda_id, p.subject, p.first_day, p.last_day, p.starts_at, p.ends_at, p.announced_at
+  from nexus_engine.store_periods(p_period, p_tiendas, p_as_of, array[p_back]) p
 $$;
 
 -- The periods that still want an insight of this type at as_of: the latest one, and older ones that
@@ -90,13 +105,12 @@ begin
     0, floor(extract(epoch from it.max_age) / 86400 / case it.period when 'day' then 1 else 7 end)::int));
   return query
     select p.tienda_id, p.subject, p.announced_at
-    from unnest(backs) back
-    cross join lateral nexus_engine.store_period(it.period, p_tiendas, p_as_of - it.settle, back) p
+    from nexus_engine.store_periods(it.period, p_tiendas, p_as_of - it.settle, backs) p
     left join nexus_engine.open_insight o
       on o.tienda_id = p.tienda_id and o.tipo = p_tipo and o.subject = p.subject
     where (o.subject is null or (p_recheck and o.insight_id is null))
       and p.announced_at > p_as_of - it.max_age
-      and (back = 0 or exists (
+      and (p.back = 0 or exists (
         select from nexus_engine.open_insight served
         where served.tienda_id = p.tienda_id and served.tipo = p_tipo and served.subject < p.subject));
 end;

@@ -11,14 +11,18 @@ declare
   speaking uuid[] := array(
     select s.tienda_id from nexus_engine.store s
     where s.tienda_id = any (p_tiendas) and not p_tipo = any (s.muted_types));
-  findings nexus_engine.finding[];
+  composition bigint := nexus_engine.composition(p_tipo);
+  differing record;
 begin
-  -- As an array: joined in place, the planner expects one row and loops, and each message is composed
-  -- twice, for the hash and for the row. Dynamic, and so planned for the number of stores there are.
-  execute format('select array_agg(f) from nexus_engine.%I($1, $2) f', 'insight_' || lower(p_tipo))
-  into findings using speaking, p_as_of;
+  inserted := 0; updated := 0; archived := 0;
+  select d.* into differing from nexus_engine.difference(p_tipo, p_tiendas, speaking, p_as_of, composition) d;
+  if differing.tiendas is null then
+    return;
+  end if;
   select a.inserted, a.updated, a.archived, a.announced into inserted, updated, archived, announced
-  from nexus_engine.apply_findings(p_tipo, p_tiendas, findings, p_as_of) a;
+  from nexus_engine.apply_difference(p_tipo, nexus_engine.compose_findings(p_tipo,
+    array(select d from unnest(differing.tiendas) d where d = any (speaking)),
+    p_as_of, composition, differing.content_hashes, differing.remembered), p_as_of) a;
 end;
 $$;
 
@@ -58,13 +62,15 @@ begin
     from change c join updated_insight u on u.id = c.shown_id
     where o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
   ),
-  -- Dismissed or deleted by the owner and no worse: remember the content, say nothing.
+  -- Shown as it is already, or dismissed or deleted by the owner and no worse: remember the content,
+  -- say nothing.
   silent as (
     update nexus_engine.open_insight o
     set content_hash = c.content_hash
     from change c
     where c.new_id is null and c.mensaje is not null and not c.shown
       and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
+      and o.content_hash is distinct from c.content_hash
   ),
   archived_insight as (
     update public.insights i
@@ -91,13 +97,14 @@ begin
 end;
 $$;
 
--- Makes the insights of one type of kind `state` equal to these findings, which are all that there
--- are for these stores. The difference is computed first and whole, so that a pass over unchanged
--- stores writes nothing.
+-- Makes the insights of one type of kind `state` follow these findings: new ones, changed ones, and
+-- without a mensaje those that are gone. What is not among them stays as it is. A finding whose insight
+-- says the same already writes at most its content_hash, so that another way of computing that hash
+-- rewrites no insight.
 -- Its statements are planned once a session, maybe while the tables are still empty: without the
 -- two settings such a plan would read the whole of insights for each change.
-create or replace function nexus_engine.apply_findings(
-  p_tipo text, p_tiendas uuid[], p_findings nexus_engine.finding[], p_as_of timestamptz,
+create or replace function nexus_engine.apply_difference(
+  p_tipo text, p_findings nexus_engine.finding[], p_as_of timestamptz,
   out inserted int, out updated int, out archived int, out announced nexus_engine.announcement[]
 ) language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
@@ -106,37 +113,28 @@ declare
 begin
   inserted := 0; updated := 0; archived := 0;
 
+  -- Read in a statement of its own: the one that inserts would pass over its own rows at each look.
   select array_agg(row(
-    coalesce(f.tienda_id, o.tienda_id), coalesce(f.subject, o.subject), f.nivel_urgencia, f.mensaje,
-    f.extra_data, f.content_hash, o.tienda_id is not null, o.insight_id, o.nivel_urgencia, null, null
+    f.tienda_id, f.subject, f.nivel_urgencia, f.mensaje, f.extra_data, f.content_key, o.tienda_id is not null,
+    o.insight_id, o.nivel_urgencia,
+    coalesce(i.is_active and (f.nivel_urgencia, f.mensaje, f.extra_data)
+      is distinct from (i.nivel_urgencia::text, i.mensaje::text, i.extra_data), false),
+    -- New, or worse than what the owner dismissed: a new row, never the old one revived.
+    case when f.mensaje is not null and (o.tienda_id is null or (
+        not coalesce(i.is_active, false)
+        and nexus_engine.urgencia_rank(f.nivel_urgencia) < nexus_engine.urgencia_rank(o.nivel_urgencia)))
+      then gen_random_uuid() end
   )::nexus_engine.change)
   into changes
-  from (
-    select u.*, hash_record_extended(row(u.nivel_urgencia, u.mensaje, u.extra_data), 0) as content_hash
-    from unnest(p_findings) u
-  ) f
-  full join (
-    select * from nexus_engine.open_insight k where k.tipo = p_tipo and k.tienda_id = any (p_tiendas)
-  ) o on o.tienda_id = f.tienda_id and o.subject = f.subject
-  where f.content_hash is distinct from o.content_hash;
+  from unnest(p_findings) f
+  left join nexus_engine.open_insight o on o.tienda_id = f.tienda_id and o.tipo = p_tipo and o.subject = f.subject
+  left join public.insights i on i.id = o.insight_id
+  -- Neither said nor remembered: nothing to do.
+  where f.mensaje is not null or o.tienda_id is not null;
 
   if changes is null then
     return;
   end if;
-
-  -- Read in a statement of its own: the one that inserts would pass over its own rows at each look.
-  select array_agg(row(
-    c.tienda_id, c.subject, c.nivel_urgencia, c.mensaje, c.extra_data, c.content_hash, c.was_open,
-    c.shown_id, c.shown_urgencia, coalesce(i.is_active, false),
-    -- New, or worse than what the owner dismissed: a new row, never the old one revived.
-    case when c.mensaje is not null and (not c.was_open or (
-        not coalesce(i.is_active, false)
-        and nexus_engine.urgencia_rank(c.nivel_urgencia) < nexus_engine.urgencia_rank(c.shown_urgencia)))
-      then gen_random_uuid() end
-  )::nexus_engine.change)
-  into changes
-  from unnest(changes) c
-  left join public.insights i on i.id = c.shown_id;
 
   with inserted_insight as (
     insert into public.insights (id, tienda_id, tipo, mensaje, nivel_urgencia, is_active, extra_data, created_at)
@@ -160,9 +158,20 @@ begin
     return;
   end if;
 
-  select a.updated, a.archived, apply_findings.announced || a.announced into updated, archived, announced
+  select a.updated, a.archived, apply_difference.announced || a.announced into updated, archived, announced
   from nexus_engine.apply_changes(p_tipo, array(select c from unnest(changes) c where c.was_open), p_as_of) a;
 end;
+$$;
+
+-- What the release before calls, with all findings of these stores: for calls that are under way while
+-- this one is installed. The next release drops it.
+create or replace function nexus_engine.apply_findings(
+  p_tipo text, p_tiendas uuid[], p_findings nexus_engine.finding[], p_as_of timestamptz,
+  out inserted int, out updated int, out archived int, out announced nexus_engine.announcement[]
+) language sql
+as $$
+  select d.inserted, d.updated, d.archived, d.announced
+  from nexus_engine.apply_difference(p_tipo, p_findings, p_as_of) d
 $$;
 
 -- Inserts what one type of kind `period` has to tell about the periods that are due. The claim in
@@ -226,7 +235,7 @@ end;
 $$;
 
 -- Archives the summaries that came before these (one of p_subjects for each of p_tiendas), if they
--- are still active, and returns them. By index, for the reason given at apply_findings; their ids
+-- are still active, and returns them. By index, for the reason given at apply_difference; their ids
 -- as an array, because a join could read the insights once for each of them (see apply_changes).
 create or replace function nexus_engine.archive_predecessors(p_tipo text, p_tiendas uuid[], p_subjects text[])
 returns nexus_engine.announcement[]

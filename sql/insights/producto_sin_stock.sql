@@ -5,7 +5,7 @@ on conflict (tipo) do update set kind = excluded.kind, title = excluded.title, d
 
 -- Reads the products that stock_watch lists. stock_actual is in units, or kilos for productos of
 -- tipo pesable. A stock of minus infinity or below minus 1,000 million is no stock and gives no
--- finding. `offset 0` and the order of the keys: see insight_stock_bajo.
+-- finding. The shape of the query: see insight_stock_bajo.
 create or replace function nexus_engine.insight_producto_sin_stock(tiendas uuid[], as_of timestamptz)
 returns setof nexus_engine.finding language sql stable parallel safe
 as $$
@@ -23,18 +23,19 @@ as $$
       else '🔴 «' || p.nombre || '» (SKU ' || p.sku || ') está agotado: reponelo para no perder ventas.'
     end,
     jsonb_build_object(
-      'producto_id', p.producto_id, 'producto_sku', p.sku, 'stock_actual', p.stock, 'producto_nombre', p.nombre)
+      'producto_id', p.producto_id, 'producto_sku', p.sku, 'stock_actual', p.stock, 'producto_nombre', p.nombre),
+    p.content
   from (
-    select w.tienda_id, w.producto_id, l.nombre, l.sku, l.tipo, nexus_engine.quantity(l.stock_actual) as stock
-    from nexus_engine.stock_watch w
-    join store s on s.tienda_id = w.tienda_id
-    cross join lateral (
-      select p.nombre, p.sku, p.tipo, p.stock_actual from public.productos p
-      where p.id = w.producto_id and p.tienda_id = w.tienda_id and p.is_active
-        and p.stock_actual <= 0 and p.stock_actual > -1e9
+    select l.*, nexus_engine.quantity(l.stock_actual) as stock
+    from (
+      select p.id as producto_id, p.tienda_id, p.nombre, p.sku, p.tipo, p.stock_actual,
+        nexus_engine.product_content(p.id, p.nombre, p.sku, p.tipo, p.stock_actual) as content
+      from public.productos p
+      where p.is_active and p.stock_actual <= 0 and p.stock_actual > -1e9 and p.id = any (array(
+        select w.producto_id from nexus_engine.stock_watch w where w.tienda_id = any (tiendas) and w.is_out))
       offset 0
     ) l
-    where w.tienda_id = any (tiendas) and w.is_out
+    join store s on s.tienda_id = l.tienda_id
     offset 0
   ) p
 $$;

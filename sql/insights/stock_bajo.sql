@@ -3,11 +3,13 @@ values ('STOCK_BAJO', 'state', 'Stock bajo',
   'Stock above zero and at or below the product''s own threshold, or else the store''s. CRITICA at or below the critical threshold, ALTA at or below half the threshold, else MEDIA.')
 on conflict (tipo) do update set kind = excluded.kind, title = excluded.title, description = excluded.description;
 
--- Reads the products that stock_watch lists. stock_actual and umbral are units, or kilos for
--- productos of tipo pesable.
--- The lateral with `offset 0` fetches products by their id: joined, the planner reads them all for a
--- hundred stores. The other `offset 0` makes the quantity be computed once a row. The keys of
--- extra_data stand in the order in which jsonb keeps them, which saves the sort.
+-- Reads the products that stock_watch lists, by an array of their ids: joined, the planner reads every
+-- product of a hundred stores. stock_actual and umbral are units, or kilos for productos of tipo
+-- pesable. A product that SQL moved to another store is never told to the one that had it; to its new
+-- one for good once the nightly check has listed it there.
+-- Each `offset 0` keeps what stands above it computed once a row, and out of the way when it is not
+-- asked for: content is one number, so that nombre, sku and tipo need not be carried for content_key.
+-- The keys of extra_data stand in the order in which jsonb keeps them, which saves the sort.
 create or replace function nexus_engine.insight_stock_bajo(tiendas uuid[], as_of timestamptz)
 returns setof nexus_engine.finding language sql stable parallel safe
 as $$
@@ -19,33 +21,36 @@ as $$
   select
     p.tienda_id,
     p.producto_id::text,
-    p.nivel,
-    case p.nivel when 'CRITICA' then '🚨' when 'ALTA' then '⚠️' else '📦' end
+    case p.band when 3 then 'CRITICA' when 2 then 'ALTA' else 'MEDIA' end,
+    case p.band when 3 then '🚨' when 2 then '⚠️' else '📦' end
       || case when p.stock = 1 then ' Te queda ' else ' Te quedan ' end
       || nexus_engine.es_quantity(p.stock, p.tipo)
       || ' de «' || p.nombre || '» (SKU ' || p.sku || '). Tu mínimo es '
       || nexus_engine.es_quantity(p.umbral, p.tipo) || ': reponé pronto.',
     jsonb_build_object(
       'umbral', p.umbral, 'producto_id', p.producto_id, 'producto_sku', p.sku,
-      'stock_actual', p.stock, 'producto_nombre', p.nombre)
+      'stock_actual', p.stock, 'producto_nombre', p.nombre),
+    p.content_key
   from (
-    select w.tienda_id, w.producto_id, l.nombre, l.sku, l.tipo,
+    select l.tienda_id, l.id as producto_id, l.nombre, l.sku, l.tipo, b.band,
       nexus_engine.quantity(l.stock_actual) as stock,
       trim_scale(coalesce(ps.min_stock, s.low_stock_threshold)) as umbral,
-      case nexus_engine.stock_band(
-          l.stock_actual, coalesce(ps.min_stock::double precision, s.low_level), s.critical_level)
-        when 3 then 'CRITICA' when 2 then 'ALTA' when 1 then 'MEDIA'
-      end as nivel
-    from nexus_engine.stock_watch w
-    join store s on s.tienda_id = w.tienda_id
-    cross join lateral (
-      select p.nombre, p.sku, p.tipo, p.stock_actual from public.productos p
-      where p.id = w.producto_id and p.tienda_id = w.tienda_id and p.is_active
+      hash_numeric_extended(coalesce(ps.min_stock, s.low_stock_threshold), hashint4extended(b.band, l.content)) as content_key
+    from (
+      select p.id, p.tienda_id, p.nombre, p.sku, p.tipo, p.stock_actual,
+        nexus_engine.product_content(p.id, p.nombre, p.sku, p.tipo, p.stock_actual) as content
+      from public.productos p
+      where p.is_active and p.id = any (array(
+        select w.producto_id from nexus_engine.stock_watch w where w.tienda_id = any (tiendas) and not w.is_out))
       offset 0
     ) l
-    left join nexus_engine.product_settings ps on ps.producto_id = w.producto_id
-    where w.tienda_id = any (tiendas) and not w.is_out
+    join store s on s.tienda_id = l.tienda_id
+    left join nexus_engine.product_settings ps on ps.producto_id = l.id
+    cross join lateral (
+      select nexus_engine.stock_band(
+        l.stock_actual, coalesce(ps.min_stock::double precision, s.low_level), s.critical_level) as band
+    ) b
     offset 0
   ) p
-  where p.nivel is not null
+  where p.band between 1 and 3
 $$;

@@ -71,7 +71,8 @@ as $$
       'fecha_hasta', nexus_engine.iso_utc(s.ends_at), 'zona_horaria', s.time_zone,
       'total_vendido', s.total, 'cantidad_ventas', s.tickets, 'ticket_promedio', s.average,
       'promedio_mismo_dia', u.average, 'semanas_comparadas', coalesce(u.weeks, 0),
-      'cambio_porcentaje', c.change, 'filas_excluidas', s.unusable)
+      'cambio_porcentaje', c.change, 'filas_excluidas', s.unusable),
+    null::bigint
   from sold s
   left join usual u on u.tienda_id = s.tienda_id
   cross join lateral (select nexus_engine.change_percent(s.total, u.average) as change) c

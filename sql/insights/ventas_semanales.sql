@@ -52,7 +52,8 @@ as $$
       'semana_anterior', jsonb_build_object(
         'total_vendido', s.before_total, 'cantidad_ventas', s.before_tickets, 'ticket_promedio', s.before_average),
       'cambio_porcentaje', c.total, 'cambio_tickets_porcentaje', c.tickets,
-      'cambio_ticket_promedio_porcentaje', c.average, 'filas_excluidas', s.unusable)
+      'cambio_ticket_promedio_porcentaje', c.average, 'filas_excluidas', s.unusable),
+    null::bigint
   from sold s
   cross join lateral (
     select

@@ -294,7 +294,7 @@ describe("a failing store", () => {
       insert into nexus_engine.insight_type (tipo, kind, title, description) values ('PRUEBA', 'state', 'x', 'x');
       create function nexus_engine.insight_prueba(tiendas uuid[], as_of timestamptz)
       returns setof nexus_engine.finding language sql stable as $$
-        select t.id, 'x', 'BAJA', 'Uno sobre ' || (1 / (t.nombre::int)), '{}'::jsonb
+        select t.id, 'x', 'BAJA', 'Uno sobre ' || (1 / (t.nombre::int)), '{}'::jsonb, null::bigint
         from public.tiendas t where t.id = any (tiendas)
       $$;
       reset role;`);

@@ -38,7 +38,7 @@ describe("the catalogue of insight types", () => {
     const { fields } = await db.pool.query(union);
     assert.deepEqual(
       fields.map(({ name }) => name),
-      ["tienda_id", "subject", "nivel_urgencia", "mensaje", "extra_data"],
+      ["tienda_id", "subject", "nivel_urgencia", "mensaje", "extra_data", "content_key"],
     );
   });
 
