@@ -128,9 +128,7 @@ begin
   into changes
   from unnest(p_findings) f
   left join nexus_engine.open_insight o on o.tienda_id = f.tienda_id and o.tipo = p_tipo and o.subject = f.subject
-  left join public.insights i on i.id = o.insight_id
-  -- Neither said nor remembered: nothing to do.
-  where f.mensaje is not null or o.tienda_id is not null;
+  left join public.insights i on i.id = o.insight_id;
 
   if changes is null then
     return;
