@@ -29,7 +29,7 @@ as $$
     select l.*, nexus_engine.quantity(l.stock_actual) as stock
     from (
       select p.id as producto_id, p.tienda_id, p.nombre, p.sku, p.tipo, p.stock_actual,
-        nexus_engine.product_content(p.id, p.nombre, p.sku, p.tipo, p.stock_actual) as content
+        nexus_engine.product_content(p.tienda_id, p.id, p.nombre, p.sku, p.tipo, p.stock_actual) as content
       from public.productos p
       where p.is_active and p.stock_actual <= 0 and p.stock_actual > -1e9 and p.id = any (array(
         select w.producto_id from nexus_engine.stock_watch w where w.tienda_id = any (tiendas) and w.is_out))

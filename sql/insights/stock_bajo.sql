@@ -38,7 +38,7 @@ as $$
       hash_numeric_extended(coalesce(ps.min_stock, s.low_stock_threshold), hashint4extended(b.band, l.content)) as content_key
     from (
       select p.id, p.tienda_id, p.nombre, p.sku, p.tipo, p.stock_actual,
-        nexus_engine.product_content(p.id, p.nombre, p.sku, p.tipo, p.stock_actual) as content
+        nexus_engine.product_content(p.tienda_id, p.id, p.nombre, p.sku, p.tipo, p.stock_actual) as content
       from public.productos p
       where p.is_active and p.id = any (array(
         select w.producto_id from nexus_engine.stock_watch w where w.tienda_id = any (tiendas) and not w.is_out))

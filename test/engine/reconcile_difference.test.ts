@@ -263,6 +263,11 @@ describe("what the reconciler composes and writes", () => {
     const { store: next } = await lowStore([60]);
     await run([old, next]);
     await pool.query("update public.productos set tienda_id = $2 where id = $1", [ids[0], next]);
+    assert.deepEqual(counts(await run([old, next]))["STOCK_BAJO"], [1, 0, 1, 0]);
+    assert.deepEqual([await messages(old), (await messages(next)).length], [[], 1]);
+    await pool.query("update public.productos set tienda_id = $2 where id = $1", [ids[0], old]);
+    await run([old, next]);
+    await pool.query("update public.productos set tienda_id = $2 where id = $1", [ids[0], next]);
     assert.deepEqual(counts(await run([old]))["STOCK_BAJO"], [0, 0, 1, 0]);
     await pool.query("select nexus_engine.check_stock_watch($1, now())", [[old, next]]);
     await run([next]);
