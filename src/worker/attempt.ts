@@ -1,4 +1,3 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import type { Task } from "graphile-worker";
 import type { Pool } from "pg";
 import type { z } from "zod";
@@ -90,24 +89,21 @@ export function toGraphileTask(
 
 /** Waits for the task, but for one that goes on though it was aborted only so long. */
 async function orGivenUp<T>(work: Promise<T>, signal: AbortSignal, log: Logger): Promise<T> {
-  const settled = new AbortController();
-  const givenUp = new Promise<never>((_resolve, reject) => {
-    const start = () => {
-      sleep(farewellMs + 1_000, undefined, { signal: settled.signal }).then(
-        () => {
-          log.warn("goes on though it was aborted; its slot is free again");
-          reject(signal.reason);
-        },
-        () => {},
-      );
-    };
-    if (signal.aborted) start();
-    else signal.addEventListener("abort", start, { once: true, signal: settled.signal });
-  });
+  const givenUp = Promise.withResolvers<never>();
+  let timer: NodeJS.Timeout | undefined;
+  const onAbort = () => {
+    timer = setTimeout(() => {
+      log.warn("goes on though it was aborted; its slot is free again");
+      givenUp.reject(signal.reason);
+    }, farewellMs + 1_000);
+  };
+  if (signal.aborted) onAbort();
+  else signal.addEventListener("abort", onAbort, { once: true });
   try {
-    return await Promise.race([work, givenUp]);
+    return await Promise.race([work, givenUp.promise]);
   } finally {
-    settled.abort();
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
     work.catch(() => {});
   }
 }
