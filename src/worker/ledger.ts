@@ -8,6 +8,8 @@ import type { Failure } from "./failure.ts";
 /** An attempt that ends sooner is written once, whole; were its worker killed, its rescuer writes it. */
 const writtenAfterMs = 100;
 const runsPerWrite = 500;
+/** While one waits for its commit, the next can collect and compute: more brings nothing. */
+const writers = 2;
 const retryMs = { first: 100, most: 5_000 };
 
 /** How an attempt ended. */
@@ -36,6 +38,8 @@ type Entry = {
   readonly run: Run;
   /** Where it stands in the ledger, once it does. */
   id?: string | null;
+  /** By one of the writers: where it stands is not known before that has ended. */
+  writing?: boolean;
   ended?: { at: number; end: End; settle: PromiseWithResolvers<boolean> };
 };
 
@@ -47,11 +51,11 @@ export function createLedger(pool: Pool, log: Logger): Ledger {
   const young = new Set<Entry>();
   const waiting = new Set<Entry>();
   let looking = false;
-  let writing = false;
+  let busy = 0;
 
   const enqueue = (entry: Entry) => {
     waiting.add(entry);
-    if (!writing) void writeAll();
+    if (busy < writers) void writeAll();
   };
 
   const lookAfter = (ms: number) => {
@@ -75,21 +79,28 @@ export function createLedger(pool: Pool, log: Logger): Ledger {
   };
 
   async function writeAll(): Promise<void> {
-    writing = true;
+    busy += 1;
     // What else ends in this turn of the event loop comes along.
     await Promise.resolve();
-    for (;;) {
-      const [first] = waiting;
-      if (!first) break;
-      const batch: Entry[] = [];
-      for (const entry of waiting) {
-        if (entry.worker !== first.worker || batch.length === runsPerWrite) continue;
-        batch.push(entry);
-        waiting.delete(entry);
-      }
-      await write(first.worker, batch);
+    for (let batch = nextBatch(); batch; batch = nextBatch()) {
+      await write(batch[0].worker, batch);
+      for (const entry of batch) entry.writing = false;
     }
-    writing = false;
+    busy -= 1;
+  }
+
+  /** Of one worker. */
+  function nextBatch(): [Entry, ...Entry[]] | undefined {
+    let batch: [Entry, ...Entry[]] | undefined;
+    for (const entry of waiting) {
+      if (entry.writing || (batch && entry.worker !== batch[0].worker)) continue;
+      if (batch) batch.push(entry);
+      else batch = [entry];
+      entry.writing = true;
+      waiting.delete(entry);
+      if (batch.length === runsPerWrite) break;
+    }
+    return batch;
   }
 
   async function write(worker: string, batch: Entry[]): Promise<void> {
