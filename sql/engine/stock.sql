@@ -92,9 +92,9 @@ begin
 end;
 $$;
 
--- Makes stock_watch and stock_out of these stores equal to what productos says at p_as_of; returns
--- how many products differed. Called nightly, after a change of thresholds, and before each pass
--- while detached.
+-- Makes stock_watch and stock_out of these stores, whose locks the caller holds, equal to what
+-- productos says; returns how many products differed. Called nightly, after a change of thresholds,
+-- and before each pass while detached.
 create or replace function nexus_engine.check_stock_watch(p_tiendas uuid[], p_as_of timestamptz)
 returns int language plpgsql
 as $$
@@ -125,16 +125,16 @@ begin
   )
   select count(*) into repaired from difference;
 
-  if repaired > 0 then
-    insert into nexus_engine.stock_out (tienda_id, producto_id, out_since)
-    select w.tienda_id, w.producto_id, p_as_of from nexus_engine.stock_watch w
-    where w.tienda_id = any (p_tiendas) and w.is_out
-    on conflict (producto_id) where back_at is null do nothing;
-    update nexus_engine.stock_out o set back_at = greatest(p_as_of, o.out_since)
-    where o.tienda_id = any (p_tiendas) and o.back_at is null
-      and not exists (select from nexus_engine.stock_watch w
-                      where w.tienda_id = o.tienda_id and w.producto_id = o.producto_id and w.is_out);
-  end if;
+  -- Also where nothing differed: events can have gone without having been read.
+  insert into nexus_engine.stock_out (tienda_id, producto_id, out_since)
+  select w.tienda_id, w.producto_id, p_as_of from nexus_engine.stock_watch w
+  where w.tienda_id = any (p_tiendas) and w.is_out
+    and not exists (select from nexus_engine.stock_out o where o.producto_id = w.producto_id and o.back_at is null)
+  on conflict (producto_id) where back_at is null do nothing;
+  update nexus_engine.stock_out o set back_at = greatest(p_as_of, o.out_since)
+  where o.tienda_id = any (p_tiendas) and o.back_at is null
+    and not exists (select from nexus_engine.stock_watch w
+                    where w.tienda_id = o.tienda_id and w.producto_id = o.producto_id and w.is_out);
   return repaired;
 end;
 $$;
@@ -201,6 +201,31 @@ begin
 end;
 $$;
 
+-- Which of these stores must be looked at whole, see nexus_engine.stock_recheck, maybe for the last
+-- time: what the transactions of that time did is seen by the next statement.
+create or replace function nexus_engine.take_rechecks(p_tiendas uuid[])
+returns uuid[] language plpgsql
+as $$
+declare
+  stores uuid[];
+begin
+  if not exists (select from nexus_engine.stock_recheck r where r.tienda_id = any (p_tiendas)) then
+    return '{}';
+  end if;
+  with done as (
+    delete from nexus_engine.stock_recheck r
+    where r.tienda_id = any (p_tiendas) and r.seen_before <= pg_snapshot_xmin(pg_current_snapshot())
+  ),
+  seen as (
+    update nexus_engine.stock_recheck r set seen_before = pg_snapshot_xmax(pg_current_snapshot())
+    where r.tienda_id = any (p_tiendas) and r.seen_before is null
+  )
+  select array_agg(distinct r.tienda_id) into stores
+  from nexus_engine.stock_recheck r where r.tienda_id = any (p_tiendas);
+  return coalesce(stores, '{}');
+end;
+$$;
+
 -- Brings stock_watch up to date for these stores, whose locks the caller holds: by the outbox where
 -- the triggers see every crossing, else by looking at every product.
 create or replace function nexus_engine.update_stock_watch(p_tiendas uuid[], p_as_of timestamptz)
@@ -208,21 +233,23 @@ returns void language plpgsql
 as $$
 declare
   seen_up_to double precision := (select c.ceiling from nexus_engine.stock_ceiling c);
+  recheck uuid[] := nexus_engine.take_rechecks(p_tiendas);
 begin
-  if nexus_engine.attached()
-    and not exists (select from nexus_engine.store s where s.tienda_id = any (p_tiendas) and s.low_level > seen_up_to)
-    and not exists (select from nexus_engine.product_settings ps where ps.tienda_id = any (p_tiendas) and ps.min_stock > seen_up_to)
+  if not nexus_engine.attached()
+    or exists (select from nexus_engine.store s where s.tienda_id = any (p_tiendas) and s.low_level > seen_up_to)
+    or exists (select from nexus_engine.product_settings ps where ps.tienda_id = any (p_tiendas) and ps.min_stock > seen_up_to)
   then
-    perform nexus_engine.absorb_stock_events(p_tiendas);
-  else
-    delete from nexus_engine.stock_event e where e.tienda_id = any (p_tiendas);
-    perform nexus_engine.check_stock_watch(p_tiendas, p_as_of);
+    recheck := p_tiendas;
+  end if;
+  perform nexus_engine.absorb_stock_events(p_tiendas);
+  if cardinality(recheck) > 0 then
+    perform nexus_engine.check_stock_watch(recheck, p_as_of);
   end if;
 end;
 $$;
 
--- Reconciles the stock insights of the stores that have events in the outbox, the oldest first.
--- Returns how many stores there were; zero when the outbox is empty.
+-- Reconciles the stock insights of the stores that have events in the outbox, the oldest first, or
+-- whose thresholds changed. Returns how many stores there were; zero when there is nothing to do.
 create or replace function nexus_engine.drain_stock_events(p_limit int, p_as_of timestamptz)
 returns int language plpgsql
 as $$
@@ -230,15 +257,21 @@ declare
   tiendas uuid[];
 begin
   select array_agg(distinct e.tienda_id) into tiendas
-  from (select tienda_id from nexus_engine.stock_event order by id limit p_limit) e;
+  from (
+    (select tienda_id from nexus_engine.stock_event order by id limit p_limit)
+    union all
+    (select tienda_id from nexus_engine.stock_recheck where seen_before is null limit p_limit)
+  ) e;
   if tiendas is null then
     return 0;
   end if;
+  -- All at once, in their order: the reconciler takes only those of active stores.
+  perform nexus_engine.lock_stores(tiendas);
   perform nexus_engine.reconcile(array['PRODUCTO_SIN_STOCK', 'STOCK_BAJO'], tiendas, p_as_of);
-  -- Events of stores that are not active, which the reconciler passes over.
-  delete from nexus_engine.stock_event e
-  where e.tienda_id = any (tiendas)
-    and not exists (select from public.tiendas t where t.id = e.tienda_id and t.is_active);
+  -- The stores that the reconciler passes over, so that one that opens again finds its stock known.
+  perform nexus_engine.update_stock_watch(array(
+    select w from unnest(tiendas) w
+    where not exists (select from public.tiendas t where t.id = w and t.is_active)), p_as_of);
   return cardinality(tiendas);
 end;
 $$;
@@ -256,12 +289,20 @@ begin
 end;
 $$;
 
--- Other thresholds, other bands: the store's list is made anew, and its alerts with the next pass.
+-- Has the store's stock looked at again, by the drain at once.
+create or replace function nexus_engine.recheck_stock(p_tienda_id uuid) returns void
+language sql
+as $$
+  insert into nexus_engine.stock_recheck (tienda_id) values (p_tienda_id);
+  select pg_notify('nexus_stock', '');
+$$;
+
+-- Other thresholds, other bands.
 create or replace function nexus_engine.on_settings_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform nexus_engine.check_stock_watch(array[new.tienda_id], now());
+  perform nexus_engine.recheck_stock(new.tienda_id);
   perform nexus_engine.ask_for_triggers(new.low_stock_threshold::double precision);
   return null;
 end;
@@ -270,22 +311,19 @@ create or replace trigger check_stock_watch
 after insert or update of low_stock_threshold, critical_threshold on nexus_engine.store_settings
 for each row execute function nexus_engine.on_settings_change();
 
--- A product's own threshold changed: the product goes through the outbox.
+-- A product's own threshold changed.
 -- Errors: NX001 when the product is not one of the store.
 create or replace function nexus_engine.on_product_settings_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   changed nexus_engine.product_settings := coalesce(new, old);
-  out_now boolean;
 begin
-  select p.is_active and nexus_engine.stock_band(p.stock_actual, 0, 0) = 4 into out_now from public.productos p
-  where p.id = changed.producto_id and p.tienda_id = changed.tienda_id;
-  if found then
+  if exists (
+    select from public.productos p where p.id = changed.producto_id and p.tienda_id = changed.tienda_id)
+  then
+    perform nexus_engine.recheck_stock(changed.tienda_id);
     perform nexus_engine.ask_for_triggers(new.min_stock::double precision);
-    perform pg_notify('nexus_stock', '');
-    insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
-    values (changed.tienda_id, changed.producto_id, out_now);
   elsif tg_op <> 'DELETE' then
     raise exception 'producto_id: expected a product of the store %, got %', changed.tienda_id, changed.producto_id
       using errcode = 'NX001', column = 'producto_id';

@@ -20,7 +20,7 @@ select
 from public.tiendas t
 left join nexus_engine.store_settings s on s.tienda_id = t.id;
 
--- The active products of active stores with the thresholds that apply: the product's own, else the
+-- The active products of all stores with the thresholds that apply: the product's own, else the
 -- store's. A critical threshold above the product's own low one gives way to that.
 create or replace view nexus_engine.product_level as
 select
@@ -36,7 +36,7 @@ select
 from nexus_engine.store s
 join public.productos p on p.tienda_id = s.tienda_id
 left join nexus_engine.product_settings ps on ps.producto_id = p.id
-where s.is_active and p.is_active;
+where p.is_active;
 
 -- Refuses settings that would fail later, in the middle of the night. A time zone must be a name
 -- of pg_timezone_names: abbreviations and POSIX strings such as 'FOO+3' are accepted by Postgres

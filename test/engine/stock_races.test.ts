@@ -1,0 +1,108 @@
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import type { Pool, PoolClient } from "pg";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { addProduct, addStore, reconcile, setSettings, setStock } from "../support/fixtures.ts";
+import { runJobs } from "../support/jobs.ts";
+
+/** What random interleaving found once, one by one. None of it waits for the nightly check. */
+describe("stock alerts are not lost", () => {
+  let db: TestDatabase;
+  let worker: Pool;
+  let store: string;
+  let product: string;
+  before(async () => {
+    db = await createTestDatabase();
+    worker = db.poolAs("nexus_worker");
+    // The triggers' ceiling: below it only events tell of a crossing.
+    await addStore(db.pool, { settings: { low_stock_threshold: 100 } });
+    await runJobs(worker);
+  });
+  after(() => db.drop());
+
+  const open = async () => {
+    store = await addStore(db.pool);
+    product = await addProduct(db.pool, store, { stock: 60 });
+    await pass();
+  };
+  const drain = () => worker.query("select nexus_engine.drain_stock_events(100, now())");
+  const pass = () => reconcile(worker, [store], new Date(), ["PRODUCTO_SIN_STOCK", "STOCK_BAJO"]);
+  const active = async () => {
+    const { rows } = await db.pool.query(
+      "select tipo || ' ' || (extra_data ->> 'stock_actual') as alert from public.insights where tienda_id = $1 and is_active",
+      [store],
+    );
+    return rows.map(({ alert }) => alert);
+  };
+  const rechecks = async () =>
+    (await db.pool.query("select from nexus_engine.stock_recheck where tienda_id = $1", [store]))
+      .rowCount;
+
+  /** A sale down to 40 is under way while `change` is committed and acted upon. */
+  async function saleDuring(change: () => Promise<unknown>): Promise<void> {
+    const sale: PoolClient = await db.pool.connect();
+    await sale.query("begin");
+    await sale.query("update public.productos set stock_actual = 40 where id = $1", [product]);
+    await change();
+    await drain();
+    assert.deepEqual(await active(), []);
+    await sale.query("commit");
+    sale.release();
+    await pass();
+  }
+
+  it("when a sale under way judged by the threshold that the store had before", async () => {
+    await open();
+    await saleDuring(() => setSettings(db.pool, store, { low_stock_threshold: 50 }));
+    assert.deepEqual(await active(), ["STOCK_BAJO 40"]);
+    assert.equal(await rechecks(), 0, "looked at whole for ever");
+  });
+
+  it("when a sale under way judged by the threshold that the product had before", async () => {
+    await open();
+    await saleDuring(() =>
+      db.pool.query(
+        "insert into nexus_engine.product_settings (tienda_id, producto_id, min_stock) values ($1, $2, 50)",
+        [store, product],
+      ),
+    );
+    assert.deepEqual(await active(), ["STOCK_BAJO 40"]);
+    assert.equal(await rechecks(), 0, "looked at whole for ever");
+  });
+
+  it("when the store was closed meanwhile", async () => {
+    await open();
+    const setActive = (isActive: boolean) =>
+      db.pool.query("update public.tiendas set is_active = $2 where id = $1", [store, isActive]);
+    await setActive(false);
+    await setStock(db.pool, product, 4);
+    await drain();
+    await worker.query("select nexus_engine.check_stock_batch(null, 1000, now())");
+    assert.deepEqual(await active(), []);
+    await setActive(true);
+    await pass();
+    assert.deepEqual(await active(), ["STOCK_BAJO 4"]);
+  });
+
+  it("when the outbox still holds what happened before the triggers were off", async () => {
+    await open();
+    await setStock(db.pool, product, 8);
+    await db.pool.query("select nexus_engine.detach()");
+    await setStock(db.pool, product, 0);
+    await db.pool.query("select nexus_engine.attach()");
+    await drain();
+    assert.deepEqual(await active(), ["PRODUCTO_SIN_STOCK 0"]);
+    const { rows } = await db.pool.query(
+      "select back_at from nexus_engine.stock_out where producto_id = $1",
+      [product],
+    );
+    assert.deepEqual(rows, [{ back_at: null }]);
+  });
+
+  it("and are told at once when a threshold changes", async () => {
+    await open();
+    await setSettings(db.pool, store, { low_stock_threshold: 70 });
+    await drain();
+    assert.deepEqual(await active(), ["STOCK_BAJO 60"]);
+  });
+});
