@@ -233,7 +233,8 @@ end;
 $$;
 
 -- Archives the summaries that came before these (one of p_subjects for each of p_tiendas), if they
--- are still active, and returns them. By index, for the reason given at apply_difference; their ids
+-- are still active, and of these those whose successor has been told already, because their day had
+-- no sales until then. Returns them. By index, for the reason given at apply_difference; their ids
 -- as an array, because a join could read the insights once for each of them (see apply_changes).
 create or replace function nexus_engine.archive_predecessors(p_tipo text, p_tiendas uuid[], p_subjects text[])
 returns nexus_engine.announcement[]
@@ -251,7 +252,16 @@ begin
         select o.insight_id from nexus_engine.open_insight o
         where o.tienda_id = n.tienda_id and o.tipo = p_tipo and o.subject < n.subject and o.insight_id is not null
         order by o.subject desc limit 1
-      ) before))
+      ) before
+      union all
+      select late.insight_id
+      from unnest(p_tiendas, p_subjects) n (tienda_id, subject)
+      join nexus_engine.open_insight late
+        on late.tienda_id = n.tienda_id and late.tipo = p_tipo and late.subject = n.subject
+      where exists (
+        select from nexus_engine.open_insight newer
+        where newer.tienda_id = n.tienda_id and newer.tipo = p_tipo and newer.subject > n.subject
+          and newer.insight_id is not null)))
     returning i.tienda_id, i.id
   )
   select array_agg(row(a.tienda_id, a.id, 'resolved')::nexus_engine.announcement) into resolved from archived a;

@@ -166,6 +166,21 @@ describe("summaries by state, not by tick", () => {
     assert.deepEqual(await summaries(store), [{ until: "2026-11-24T23:00:00Z", is_active: true }]);
   });
 
+  it("does not leave a summary active whose successor was told before it", async () => {
+    const store = await addStore(db.pool);
+    const sale = (fecha: string) => addSale(db.pool, store, { fecha, total: 10 });
+    await run(store, "2026-11-22T23:01:00Z");
+    await run(store, "2026-11-23T23:01:00Z");
+    await sale("2026-11-24T12:00:00Z");
+    await run(store, "2026-11-24T23:01:00Z");
+    await sale("2026-11-23T12:00:00Z");
+    await run(store, "2026-11-25T00:00:00Z");
+    assert.deepEqual(await summaries(store), [
+      { until: "2026-11-23T23:00:00Z", is_active: false },
+      { until: "2026-11-24T23:00:00Z", is_active: true },
+    ]);
+  });
+
   it("is one a period even where nobody takes the reconciler's locks", async () => {
     const store = await addStore(db.pool);
     await sales(store, "2026-11-16", 9);

@@ -6,15 +6,10 @@ import { rollUp, rollupRows, rowsOfTickets } from "../../support/rollups.ts";
  * What must hold once nothing is under way and the periodic tasks have run, whatever happened before:
  * alerts, stock_watch, open_insight and rollups are what a computation from scratch gives.
  */
-export async function assertSettled(
-  owner: Pool,
-  worker: Pool,
-  stores: string[],
-  { exactPeriods }: { exactPeriods: boolean },
-): Promise<void> {
+export async function assertSettled(owner: Pool, worker: Pool, stores: string[]): Promise<void> {
   await assertStock(owner, stores);
   await assertAlerts(owner, stores);
-  if (exactPeriods) await assertPeriodsOnce(owner, stores);
+  await assertPeriodsOnce(owner, stores);
   await assertRollups(owner, worker);
 }
 
@@ -138,6 +133,12 @@ async function assertPeriodsOnce(owner: Pool, stores: string[]): Promise<void> {
     [stores],
   );
   assert.deepEqual(rows, [], "summaries told twice");
+  const { rows: active } = await owner.query(
+    `select tienda_id, tipo, count(*)::int from public.insights
+     where tienda_id = any ($1) and tipo like 'VENTAS%' and is_active group by 1, 2 having count(*) > 1`,
+    [stores],
+  );
+  assert.deepEqual(active, [], "more than the last summary is active");
 }
 
 async function assertRollups(owner: Pool, worker: Pool): Promise<void> {

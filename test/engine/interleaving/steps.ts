@@ -262,16 +262,17 @@ export function statements(step: PosStep, shops: Shops): [string, ...unknown[]][
       ];
     case "delete insight":
       return [
-        [
-          `delete from public.insights where id = ${chosen("public.insights", "$1")}`,
-          step.insight,
-        ],
+        [`delete from public.insights where id = ${chosen("public.insights", "$1")}`, step.insight],
       ];
     case "clear":
       return [["delete from public.insights where tienda_id = $1", store(step.store)]];
     case "status":
       return [
-        [`update public.ventas set status_pago = $2 where id = ${ticket}`, step.ticket, step.status],
+        [
+          `update public.ventas set status_pago = $2 where id = ${ticket}`,
+          step.ticket,
+          step.status,
+        ],
       ];
     case "total":
       return [
