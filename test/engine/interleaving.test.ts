@@ -95,7 +95,9 @@ describe("sales, owners, operators and workers at the same time, on connections 
   async function refitTriggers(): Promise<void> {
     const { rows } = await db.pool.query("select nexus_engine.renew_triggers() as ceiling");
     await db.pool.query("select nexus_engine.check_stock_batch(null, 100, now())");
-    await db.pool.query("select nexus_engine.rely_on_triggers($1) where $1 is not null", [rows[0].ceiling]);
+    await db.pool.query("select nexus_engine.rely_on_triggers($1) where $1 is not null", [
+      rows[0].ceiling,
+    ]);
   }
 
   async function play({ pos, workers, owner }: Round, shops: Shops): Promise<void> {
