@@ -13,6 +13,9 @@ import {
 import type { Ledger } from "./ledger.ts";
 import { inTransaction } from "./transaction.ts";
 
+/** A payload can be wrong in a hundred thousand places. */
+const shownProblems = 5;
+
 /** What an aborted task has left to write down how it ended, before its slot is given to another job. */
 const farewellMs = 10_000;
 
@@ -116,15 +119,31 @@ function parsePayload<Payload>(
 ): Payload {
   const parsed = schema.safeParse(raw ?? {}, { reportInput: true });
   if (parsed.success) return parsed.data;
-  const problems = parsed.error.issues.map((issue) => {
-    const field = ["payload", ...issue.path].join(".");
-    return `${field}: ${issue.message}, got ${shown(issue.input)}`;
+  const { issues } = parsed.error;
+  const problems = issues.slice(0, shownProblems).flatMap((issue) => {
+    const field = ["payload", ...issue.path].map((key) => cut(String(key))).join(".");
+    if (issue.code !== "unrecognized_keys") {
+      return [`${field}: ${cut(issue.message)}, got ${shown(issue.input)}`];
+    }
+    const given = issue.input as Record<string, unknown>;
+    return issue.keys
+      .slice(0, shownProblems)
+      .map((key) => `${field}.${cut(key)}: expected no such field, got ${shown(given[key])}`);
   });
+  if (issues.length > shownProblems) problems.push(`and ${issues.length - shownProblems} more`);
   throw new PayloadError(`${identifier}: ${problems.join("; ")}`);
 }
 
 function shown(input: unknown): string {
-  const text = JSON.stringify(input) ?? String(input);
+  try {
+    return cut(JSON.stringify(input) ?? String(input));
+  } catch {
+    // It is nested deeper than that can follow.
+    return Array.isArray(input) ? "[…]" : "{…}";
+  }
+}
+
+function cut(text: string): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 

@@ -24,7 +24,7 @@ export async function refreshStores(
 ): Promise<Record<string, unknown> | undefined> {
   const { payload, transaction, lastAttempt } = context;
   const force = payload.request_id
-    ? await startRequest(context, payload.request_id)
+    ? await startRequest(context, payload.request_id, payload.tiendas)
     : (payload.force ?? false);
   if (force === "ended") return { skipped: "the request has ended or does not exist" };
   try {
@@ -104,13 +104,22 @@ async function reconcile(
 async function startRequest(
   { transaction }: TaskContext<RefreshPayload>,
   requestId: string,
+  tiendas: string[],
 ): Promise<boolean | "ended"> {
   return transaction(async (client) => {
-    const { rows } = await client.query<{ id: string | null; force: boolean }>(
-      "select id, force from nexus_engine.start_request($1)",
+    const { rows } = await client.query<{ id: string | null; force: boolean; tienda_id: string }>(
+      "select id, force, tienda_id from nexus_engine.start_request($1)",
       [requestId],
     );
-    return rows[0]?.id ? rows[0].force : "ended";
+    const request = rows[0];
+    if (!request?.id) return "ended";
+    // Else another store would be told that its request was served.
+    if (!tiendas.includes(request.tienda_id)) {
+      throw new PermanentError(
+        `refresh_stores: payload.request_id: expected a request of one of payload.tiendas, got ${requestId}`,
+      );
+    }
+    return request.force;
   });
 }
 
