@@ -13,6 +13,7 @@ export const httpStatusByCode = {
   QUERY_TOO_COMPLEX: 400,
   RATE_LIMITED: 429,
   TIMEOUT: 503,
+  UNAVAILABLE: 503,
   INTERNAL: 500,
 } as const;
 

@@ -55,7 +55,7 @@ export function makeAuthenticationPlugin(
     if (err instanceof Error && isSafeError(err)) return err;
     const id = requestId();
     log.error({ err, requestId: id }, "a user could not be checked");
-    return internalError(id, 503);
+    return internalError(err, id);
   };
   const turns = makeTurns();
   return {

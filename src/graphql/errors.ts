@@ -1,6 +1,7 @@
 import "./graphile-env.ts";
 import { isSafeError, SafeError } from "postgraphile/grafast";
 import { BREAK, GraphQLError, visit } from "postgraphile/graphql";
+import { isAway } from "../database/away.ts";
 import { codeBySqlState, type ErrorCode, httpStatusByCode } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { requestId } from "./request-id.ts";
@@ -14,13 +15,23 @@ export function apiError(
   return new SafeError(message, { code, statusCode });
 }
 
-/** What a client sees of an error that is ours: the id under which the log has it. */
-export function internalError(requestId: string | undefined, statusCode: number): SafeError {
-  return new SafeError(wentWrong(requestId), { code: "INTERNAL", statusCode, requestId });
+/**
+ * What a client sees of an error that is ours: whether asking again helps, and the id under which the
+ * log has the rest.
+ */
+export function internalError(cause: unknown, requestId: string | undefined): SafeError {
+  const { code, message } = fault(cause, requestId);
+  return new SafeError(message, { code, statusCode: httpStatusByCode[code], requestId });
 }
 
-const wentWrong = (requestId: string | undefined) =>
-  `Something went wrong here. Request ${requestId}.`;
+function fault(
+  cause: unknown,
+  requestId: string | undefined,
+): { code: "UNAVAILABLE" | "INTERNAL"; message: string } {
+  return isAway(cause)
+    ? { code: "UNAVAILABLE", message: `The database is away, try again. Request ${requestId}.` }
+    : { code: "INTERNAL", message: `Something went wrong here. Request ${requestId}.` };
+}
 
 type DatabaseError = Error & { code: string; column?: string };
 
@@ -61,7 +72,8 @@ export function makeMaskError(log: Logger): (error: GraphQLError) => GraphQLErro
     }
     const id = requestId();
     log.error({ err: cause, requestId: id, path: error.path }, "a GraphQL field failed");
-    return replace(error, "INTERNAL", wentWrong(id), { requestId: id });
+    const { code, message } = fault(cause, id);
+    return replace(error, code, message, { requestId: id });
   };
 }
 

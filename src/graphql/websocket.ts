@@ -176,7 +176,7 @@ export function startWebSockets(options: WebSocketOptions): WebSockets {
     upgrade(request, socket, head) {
       socket.on("error", (err) => log.debug({ err }, "an upgrade failed"));
       if (request.url?.split("?", 1)[0] !== "/graphql") return endSocket(socket, 404, "NOT_FOUND");
-      if (closing) return endSocket(socket, 503, "INTERNAL");
+      if (closing) return endSocket(socket, 503, "UNAVAILABLE");
       sockets.handleUpgrade(request, socket, head, (webSocket) => {
         sockets.emit("connection", webSocket, request);
       });

@@ -5,15 +5,15 @@ import { signToken } from "../../src/graphql/token.ts";
 const secret = "una-clave-de-prueba-con-mas-de-32-bytes";
 
 // biome-ignore lint/suspicious/noExplicitAny: the tests know what they asked for
-type Answer = { status: number; data: any };
+type Answer = { status: number; code: string; data: any };
 
 export type EngineUnderTest = {
   engine: Engine;
   url: string;
   /** HTTP status of /health/ready. */
   ready(): Promise<number>;
-  /** HTTP status of a query of this user. */
-  ask(userId: string): Promise<number>;
+  /** What a query of this user is answered with: "ok", or the code of its error. */
+  ask(userId: string): Promise<string>;
   graphql(userId: string, query: string): Promise<Answer>;
 };
 
@@ -39,15 +39,16 @@ export async function startEngineUnderTest(
       headers: { "content-type": "application/json", authorization: `Bearer ${token}` },
       body: JSON.stringify({ query }),
     });
-    const { data = null } = (await response.json()) as Partial<Answer>;
-    return { status: response.status, data };
+    const { data = null, errors } = (await response.json()) as Partial<Answer> & {
+      errors?: { extensions: { code: string } }[];
+    };
+    return { status: response.status, data, code: errors?.[0]?.extensions.code ?? "ok" };
   };
   return {
     engine,
     url,
     ready: async () => (await fetch(`${url}/health/ready`)).status,
-    ask: async (userId) =>
-      (await graphql(userId, "{ insights(first: 5) { nodes { id } } }")).status,
+    ask: async (userId) => (await graphql(userId, "{ insights(first: 5) { nodes { id } } }")).code,
     graphql,
   };
 }
