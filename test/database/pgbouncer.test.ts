@@ -12,7 +12,7 @@ import type { Api } from "../graphql/api.ts";
 import { connect } from "../graphql/subscriber.ts";
 import { type EngineUnderTest, startEngineUnderTest } from "../outage/engine_under_test.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
-import { addProduct, addStore, addUser, setStock } from "../support/fixtures.ts";
+import { addProduct, addSale, addStore, addUser, setStock } from "../support/fixtures.ts";
 import { until } from "../support/until.ts";
 
 const log = createLog("silent");
@@ -147,6 +147,38 @@ ignore_startup_parameters = options
     await setStock(db.pool, product, 2);
     assert.deepEqual((await changes.next()).insightChanged.changes, [{ kind: "NEW" }]);
     subscriber.close();
+  });
+
+  it("a worker's jobs run, each in one transaction of its own, many at once", async () => {
+    const stores = await Promise.all(
+      Array.from({ length: 12 }, async () => {
+        const store = await addStore(db.pool);
+        await addSale(db.pool, store, { fecha: new Date(Date.now() - 26 * 3_600_000), total: 100 });
+        return store;
+      }),
+    );
+    await db.pool.query("create table public.seen as select session_user as login where false");
+    await db.pool.query(`
+      create function public.see() returns trigger language plpgsql security definer as
+        'begin insert into public.seen values (session_user); return null; end';
+      create trigger see after insert on public.insights for each row execute function public.see()`);
+    await db.pool.query(
+      `select graphile_worker.add_job('refresh_stores', json_build_object(
+         'tiendas', array[s], 'tipos', array['VENTAS_DIARIAS']))
+       from unnest($1::uuid[]) s`,
+      [stores],
+    );
+    await until("all are done", async () => {
+      const { rows } = await db.pool.query(
+        "select count(*)::int as done from nexus_engine.job_run where task = 'refresh_stores' and outcome = 'succeeded' and tiendas <@ $1",
+        [stores],
+      );
+      return rows[0].done === stores.length;
+    });
+    const { rows } = await db.pool.query(
+      "select login, count(*)::int as told from public.seen group by 1",
+    );
+    assert.deepEqual(rows, [{ login: "nexus_jobs", told: stores.length }]);
   });
 
   it("a task's transaction keeps its settings to itself, and its time limit", async () => {
