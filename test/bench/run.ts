@@ -1,130 +1,55 @@
-import { execFile } from "node:child_process";
-import { availableParallelism, cpus, totalmem } from "node:os";
-import { join, resolve } from "node:path";
-import { promisify } from "node:util";
-import { Client, type Pool } from "pg";
-import { readConfig } from "../../src/config.ts";
-import { startEmbedded } from "../../src/database/embedded.ts";
-import { createPool } from "../../src/database/pools.ts";
-import { signToken } from "../../src/graphql/token.ts";
-import { startHttp } from "../../src/http.ts";
-import { createLog } from "../../src/log.ts";
-import { openDataset } from "./dataset.ts";
-import { benchGuide } from "./guide.ts";
-import { printHttp } from "./http.ts";
-import {
-  type Bench,
-  benchBatches,
-  benchOneStore,
-  benchRefresh,
-  empty,
-  reconcileAll,
-  settle,
-} from "./refresh.ts";
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
 
-/** npm run bench: on an embedded Postgres of its own, or on the server of BENCH_DATABASE_URL. */
+/**
+ * npm run bench: every part, one after the other, each in a process of its own on a Postgres of its
+ * own. `npm run bench -- push jobs` runs just these. Keep the machine quiet meanwhile.
+ */
+const parts = {
+  engine: "a full refresh, one store, batches, the guide's loop, GraphQL queries",
+  growth: "a steady refresh with ten times the sales, and ten times the products",
+  checkout: "what a sale pays for our triggers and our index",
+  rollups: "one day's changes in five years of sales, beside 60 days",
+  push: "from the commit of a sale to the subscriber's screen",
+  jobs: "jobs beside Graphile Worker alone, pg-boss and BullMQ",
+  rescue: "from kill -9 of a worker to its job running again",
+  fleet: "10,000 stores on the hour, with one, two and four processes",
+  memory: "an hour of 100 stores in one process",
+};
+
+type Part = keyof typeof parts;
+
 async function main(): Promise<void> {
-  const since = performance.now();
-  const given = process.env.BENCH_DATABASE_URL;
-  const embedded = given
-    ? undefined
-    : await startEmbedded({
-        dataDir: resolve(readConfig().dataDir, "bench"),
-        log: { info: (line) => console.log(line), warn: (line) => console.warn(line) },
-      });
-  try {
-    await benchServer(given ?? embedded?.connectionString ?? "");
-  } finally {
-    await embedded?.stop();
+  const { positionals } = parseArgs({ allowPositionals: true });
+  const unknown = positionals.filter((name) => !Object.hasOwn(parts, name));
+  if (unknown.length > 0) {
+    throw new Error(`expected some of ${Object.keys(parts).join(", ")}, got ${unknown.join(", ")}`);
   }
-  console.log(`\nPeak RSS of this process, HTTP server included: ${peakMemory()}`);
-  console.log(`Took ${((performance.now() - since) / 1000).toFixed(0)} s`);
-}
-
-async function benchServer(serverUrl: string): Promise<void> {
-  const url = await openDataset(serverUrl);
-  const log = createLog("warn");
-  const owner = new Client({ connectionString: url });
-  await owner.connect();
-  const worker = createPool({
-    connectionString: url,
-    log,
-    max: 2,
-    name: "nexus-bench",
-    role: "nexus_worker",
-  });
-  try {
-    await printMachine(owner);
-    const { rows } = await owner.query<{ id: string }>("select id from public.tiendas order by id");
-    const bench = { owner, worker, stores: rows.map((row) => row.id) };
-    const figures = await benchRefresh(bench);
-    await benchOneStore(bench);
-    await benchBatches(bench);
-    console.log(`\nPeak RSS of this process so far: ${peakMemory()}`);
-    await benchGuide(bench, figures);
-    await benchHttp(bench, url);
-  } finally {
-    await worker.end();
-    await owner.end();
+  const names = (positionals.length > 0 ? positionals : Object.keys(parts)) as Part[];
+  const failed: string[] = [];
+  for (const name of names) {
+    console.log(`\n=== ${name}: ${parts[name]}`);
+    const since = performance.now();
+    const code = await runPart(name);
+    const seconds = ((performance.now() - since) / 1000).toFixed(0);
+    console.log(`\n=== ${name} ${code === 0 ? "took" : "FAILED after"} ${seconds} s`);
+    if (code !== 0) failed.push(name);
+  }
+  if (failed.length > 0) {
+    console.error(`\nFailed: ${failed.join(", ")}`);
+    process.exitCode = 1;
   }
 }
 
-function peakMemory(): string {
-  return `${(process.resourceUsage().maxRSS / 1024).toFixed(0)} MB`;
-}
-
-async function printMachine(owner: Client): Promise<void> {
-  const { rows } = await owner.query<{ version: string; settings: string }>(
-    `select current_setting('server_version') as version,
-       string_agg(name || ' ' || current_setting(name), ', ') as settings
-     from unnest(array['shared_buffers', 'work_mem', 'fsync', 'max_parallel_workers_per_gather']) name`,
-  );
-  console.log(`
-${availableParallelism()} cores (${cpus()[0]?.model}), ${(totalmem() / 2 ** 30).toFixed(0)} GB of memory, Node ${process.version}
-Postgres ${rows[0]?.version}: ${rows[0]?.settings}`);
-}
-
-/** The real server in this process, asked by another one. */
-async function benchHttp(bench: Bench, url: string): Promise<void> {
-  await empty(bench);
-  await reconcileAll(bench, bench.stores.length);
-  await settle(bench);
-  const log = createLog("warn");
-  const key = new TextEncoder().encode("the key of a benchmark, worth nothing");
-  const pool: Pool = createPool({
-    connectionString: url,
-    log,
-    max: 10,
-    name: "nexus-bench-http",
-    role: "nexus_server",
+function runPart(name: Part): Promise<number> {
+  const child = spawn(process.execPath, [join(import.meta.dirname, `${name}.ts`)], {
+    stdio: "inherit",
   });
-  const http = await startHttp({
-    host: "127.0.0.1",
-    port: 0,
-    nextFreePort: false,
-    environment: "production",
-    secretKeys: [key],
-    pool,
-    statementTimeoutMs: 10_000,
-    log,
-    isReady: async () => true,
+  return new Promise((resolve, reject) => {
+    child.once("error", reject);
+    child.once("exit", (code) => resolve(code ?? 1));
   });
-  try {
-    const { rows } = await bench.owner.query<{ id: string }>(
-      "select id from public.users order by id limit 1",
-    );
-    const token = await signToken(rows[0]?.id ?? "", key, 600);
-    const client = join(import.meta.dirname, "http.ts");
-    const { stdout } = await promisify(execFile)(process.execPath, [
-      client,
-      `${http.url}/graphql`,
-      token,
-    ]);
-    printHttp(JSON.parse(stdout));
-  } finally {
-    await http.close();
-    await pool.end();
-  }
 }
 
 await main();
