@@ -25,7 +25,7 @@ export type Engine = {
 export async function startEngine(
   config: Config,
   halves: Halves,
-  options: { createPosSchema?: boolean } = {},
+  options: { createPosSchema?: boolean; signal?: AbortSignal } = {},
 ): Promise<Engine> {
   const log = createLog(config.logLevel);
   const stops: (() => Promise<void>)[] = [];

@@ -6,13 +6,13 @@ import { catchSignals, exitWithError, runUntilStopped } from "./process.ts";
 
 /** npm start: database, worker and HTTP server in one process. */
 async function main(): Promise<void> {
-  const signalled = catchSignals();
+  const { signalled, signal } = catchSignals();
   const { values } = parseArgs({ options: { "create-pos-schema": { type: "boolean" } } });
   const config = readConfig();
   const engine = await startEngine(
     config,
     { worker: true, server: true },
-    { createPosSchema: values["create-pos-schema"] ?? false },
+    { createPosSchema: values["create-pos-schema"] ?? false, signal },
   );
   console.log(`Nexus POS Insights is running.
   GraphQL   ${engine.url}/graphql

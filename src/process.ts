@@ -6,22 +6,34 @@ const sameSignalMs = 500;
 /** How long a stop may take before the process exits all the same. */
 const stopLimitMs = 25_000;
 
+export type Signals = {
+  /** Settles with the first SIGINT or SIGTERM. */
+  signalled: Promise<0>;
+  /** Aborted then, with an Interrupted, for a start that waits. */
+  signal: AbortSignal;
+};
+
+/** A start that had nothing to stop yet. */
+class Interrupted extends Error {}
+
 /**
- * Settles with the first SIGINT or SIGTERM; a second one exits at once. Call it before anything is
- * started, so that a start that is interrupted is stopped in order as well.
+ * Catches SIGINT and SIGTERM; a second one exits at once. Call it before anything is started, so that
+ * a start that is interrupted is stopped in order as well.
  */
-export function catchSignals(): Promise<0> {
+export function catchSignals(): Signals {
   const { promise, resolve } = Promise.withResolvers<0>();
+  const stopping = new AbortController();
   let first: number | undefined;
   const onSignal = () => {
     const now = performance.now();
     first ??= now;
     if (now - first > sameSignalMs) process.exit(1);
     resolve(0);
+    stopping.abort(new Interrupted());
   };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
-  return promise;
+  return { signalled: promise, signal: stopping.signal };
 }
 
 /**
@@ -59,6 +71,7 @@ export async function runUntilStopped(
 
 /** Ends the process with what a person can act on: the message, not the stack, of our own errors. */
 export function exitWithError(error: unknown): never {
+  if (error instanceof Interrupted) process.exit(0);
   const known =
     error instanceof Error &&
     ["ConfigError", "PosSchemaError", "MigrationError", "SessionError", "UsageError"].includes(

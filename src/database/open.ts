@@ -30,11 +30,11 @@ export type Database = {
 export async function openDatabase(
   config: Config,
   log: Logger,
-  { createPosSchema = false }: { createPosSchema?: boolean } = {},
+  { createPosSchema = false, signal }: { createPosSchema?: boolean; signal?: AbortSignal } = {},
 ): Promise<Database> {
   if (config.databaseUrl && config.secretKey) {
     const ownerUrl = config.databaseUrl;
-    await prepareDatabase(ownerUrl, log, { createPos: createPosSchema });
+    await prepareDatabase(ownerUrl, log, { createPos: createPosSchema, signal });
     const workerUrl = config.workerDatabaseUrl ?? ownerUrl;
     const serverUrl = config.serverDatabaseUrl ?? ownerUrl;
     const direct = (url: string) => (parseTarget(url).pooled ? ownerUrl : url);

@@ -26,6 +26,8 @@ export type PreparationOptions = {
   demo?: boolean;
   /** In milliseconds. */
   locks?: typeof lockTimeouts;
+  /** Ends the wait for the database, or for another process that prepares it, with its reason. */
+  signal?: AbortSignal | undefined;
 };
 
 export class PosSchemaError extends Error {
@@ -53,20 +55,25 @@ export async function prepareDatabase(
     } catch (error) {
       if (!isAway(error) || performance.now() > until) throw error;
       log.warn({ err: error }, "the database is not there yet, trying again");
-      await sleep(wait.next());
+      await pause(wait.next(), options.signal);
     }
   }
+}
+
+async function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  await sleep(ms, undefined, signal ? { signal } : {}).catch(() => {});
+  signal?.throwIfAborted();
 }
 
 async function prepare(
   ownerUrl: string,
   log: Logger,
-  { createPos = false, demo = false, locks = lockTimeouts }: PreparationOptions,
+  { createPos = false, demo = false, locks = lockTimeouts, signal }: PreparationOptions,
 ): Promise<void> {
   const client = await connect(ownerUrl, "nexus-prepare");
   try {
     await checkVersion(client);
-    await lockPreparation(client);
+    await lockPreparation(client, signal);
     let problems = await posProblems(client);
     if (problems.length > 0 && createPos) {
       await createPosSchema(client);
@@ -115,14 +122,14 @@ async function attach(client: Client, lockTimeoutMs: number): Promise<void> {
 }
 
 /** Tries again and again: a session that waits inside a statement would block a concurrent index build. */
-async function lockPreparation(client: Client): Promise<void> {
+async function lockPreparation(client: Client, signal: AbortSignal | undefined): Promise<void> {
   for (;;) {
     const { rows } = await client.query<{ locked: boolean }>(
       "select pg_try_advisory_lock($1) as locked",
       [preparationLock],
     );
     if (rows[0]?.locked) return;
-    await sleep(100);
+    await pause(100, signal);
   }
 }
 

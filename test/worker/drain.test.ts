@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { after, before, beforeEach, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
+import { freePort } from "../../src/database/embedded/launch.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addStore } from "../support/fixtures.ts";
 import { until } from "../support/until.ts";
@@ -29,6 +30,12 @@ describe("a worker that is told to stop", () => {
   });
 
   const start = async (command: string[] = []) => {
+    const child = launch(command);
+    assert.ok(child.stdout);
+    await once(child.stdout, "data");
+    return child;
+  };
+  const launch = (command: string[], env: Record<string, string> = {}) => {
     const [file = process.execPath, ...args] = [...command, process.execPath, main];
     const child = spawn(file, args, {
       env: {
@@ -36,12 +43,11 @@ describe("a worker that is told to stop", () => {
         DATABASE_URL: db.url,
         SECRET_KEY: "k".repeat(32),
         LOG_LEVEL: "silent",
+        ...env,
       },
-      stdio: ["ignore", "pipe", "inherit"],
+      stdio: ["ignore", "pipe", env["LOG_LEVEL"] ? "pipe" : "inherit"],
     });
     children.push(child);
-    assert.ok(child.stdout);
-    await once(child.stdout, "data");
     return child;
   };
   /** A worker whose job waits for `release`. */
@@ -97,6 +103,19 @@ describe("a worker that is told to stop", () => {
     { skip: namespaces ? false : "needs root" },
     () => finishes(["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--"], true),
   );
+
+  it("does not wait for a database that is not there, and exits 0", async () => {
+    const nobody = `postgres://nobody@127.0.0.1:${await freePort()}/none`;
+    const child = launch([], { DATABASE_URL: nobody, LOG_LEVEL: "warn" });
+    assert.ok(child.stderr);
+    await once(child.stderr, "data");
+    const exited = exit(child);
+    const since = performance.now();
+    child.kill("SIGTERM");
+    assert.equal(await exited, 0);
+    // Alone it would try for 30 seconds.
+    assert.ok(performance.now() - since < 10_000);
+  });
 
   it("exits at once at the second signal, and what it left runs with the next worker", async () => {
     const { child, release } = await busyWorker();
