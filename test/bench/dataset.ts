@@ -52,9 +52,13 @@ async function withClient<T>(url: string, run: (client: Client) => Promise<T>): 
   }
 }
 
-/** Indexes and keys are built after the rows, which is several times faster. */
 async function load(client: Client, [schema, data]: string[]): Promise<void> {
   await client.query(schema ?? "");
+  await fill(client, data ?? "");
+}
+
+/** Fills the POS's tables. Indexes and keys are built after the rows, which is several times faster. */
+export async function fill(client: Client, data: string): Promise<void> {
   const { rows: constraints } = await client.query<{ drop: string; create: string }>(
     `select format('alter table %s drop constraint %I', conrelid::regclass, conname) as drop,
        format('alter table %s add constraint %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid)) as create
@@ -69,7 +73,7 @@ async function load(client: Client, [schema, data]: string[]): Promise<void> {
   );
   for (const index of indexes) await client.query(index.drop);
   await client.query("set synchronous_commit = off; set maintenance_work_mem = '512MB'");
-  await client.query(data ?? "");
+  await client.query(data);
   for (const index of indexes) await client.query(index.create);
   for (const constraint of constraints.reverse()) await client.query(constraint.create);
 }
