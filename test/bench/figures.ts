@@ -39,3 +39,10 @@ export async function timed(run: () => Promise<unknown>): Promise<number> {
   await run();
   return performance.now() - since;
 }
+
+/** The value of a command's option; throws when it is no number, or too small a one. */
+export function numberOption(name: string, value: string, least: number): number {
+  const number = Number(value);
+  if (number >= least) return number;
+  throw new Error(`--${name}: expected a number of at least ${least}, got ${value}`);
+}

@@ -1,7 +1,7 @@
 import { parseArgs } from "node:util";
 import type { Client } from "pg";
 import { asOwner, withBenchDatabase } from "./database.ts";
-import { median, milliseconds, printTable, quantile, times } from "./figures.ts";
+import { median, milliseconds, numberOption, printTable, quantile, times } from "./figures.ts";
 import { benchFairness, type Fairness } from "./fleet/fairness.ts";
 import {
   empty,
@@ -28,20 +28,14 @@ const { values: options } = parseArgs({
     rounds: { type: "string", default: "2" },
   },
 });
-const stores = number("stores", 100);
-const rounds = number("rounds", 1);
+const stores = numberOption("stores", options.stores, 100);
+const rounds = numberOption("rounds", options.rounds, 1);
 const processCounts = [1, 2, 4];
 /** How many there are when stores ask for a refresh. */
 const askedProcesses = 2;
 
 const kinds = ["from empty", "nothing changed", "after a sale in each store"] as const;
 type Kind = (typeof kinds)[number];
-
-function number(name: "stores" | "rounds", least: number): number {
-  const value = Number(options[name]);
-  if (Number.isInteger(value) && value >= least) return value;
-  throw new Error(`--${name}: expected a whole number of at least ${least}, got ${options[name]}`);
-}
 
 async function bench(url: string): Promise<void> {
   await asOwner(url, async (owner) => {
@@ -69,7 +63,8 @@ async function prepare(url: string, owner: Client): Promise<void> {
   const workers = await startWorkers(url, 1);
   try {
     await pauseSchedules(owner);
-    await owner.query("select graphile_worker.add_job('roll_up')");
+    // Two share the stores between them.
+    await owner.query("select graphile_worker.add_job('roll_up') from generate_series(1, 2)");
     await untilIdle(owner);
   } finally {
     await workers.stop();

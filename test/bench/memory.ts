@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import { Pool } from "pg";
 import { withBenchDatabase } from "./database.ts";
-import { median, printTable } from "./figures.ts";
+import { median, numberOption, printTable } from "./figures.ts";
 import { type Engine, startEngine } from "./memory/engine.ts";
 import { type Operation, operate } from "./memory/operation.ts";
 import { openScreens } from "./memory/screens.ts";
@@ -11,8 +11,8 @@ import { openShop } from "./shops.ts";
 /**
  * Memory of one process that does everything (npm start) through hours of operation of 100 stores:
  * the crontab's ticks, sales, orders to refresh, queries, subscriptions opened and closed. Resident
- * memory after five minutes and after each hour; then what is live after a full collection, an hour
- * apart, which tells a leak from a heap that V8 had no reason to make smaller.
+ * memory after five minutes and after each hour; then after two full collections, an hour apart, which
+ * tells a leak from garbage that V8 had no reason to collect yet.
  * Run it with: node test/bench/memory.ts [--hours 3] [--minutes 0] [--stores 100] [--distinct]
  *   [--snapshots PREFIX]
  *   --minutes: how long an hour takes, 60 for real time; 0 does what an hour brings without a pause.
@@ -30,21 +30,18 @@ const { values: options } = parseArgs({
     snapshots: { type: "string" },
   },
 });
-const hours = number("hours", 1);
-const minuteMs = number("minutes", 0) * 1000;
-const stores = number("stores", 1);
+const hours = numberOption("hours", options.hours, 1);
+const minuteMs = numberOption("minutes", options.minutes, 0) * 1000;
+const stores = numberOption("stores", options.stores, 1);
 const productsPerStore = 100;
 /** A value of memory is the median of so many minutes' samples, a sample every so many milliseconds. */
 const windowMinutes = 5;
 const sampleMs = minuteMs > 2000 ? 1000 : 250;
 
-type Sample = NodeJS.MemoryUsage & { minute: number; requests: number };
+/** V8 keeps the pages of what was collected for some seconds, in case they are needed again. */
+const givenBackMs = 12_000;
 
-function number(name: "hours" | "minutes" | "stores", least: number): number {
-  const value = Number(options[name]);
-  if (value >= least) return value;
-  throw new Error(`--${name}: expected a number of at least ${least}, got ${options[name]}`);
-}
+type Sample = NodeJS.MemoryUsage & { minute: number; requests: number };
 
 async function bench(url: string): Promise<void> {
   const pos = new Pool({ connectionString: url, max: 10 });
@@ -67,7 +64,9 @@ async function bench(url: string): Promise<void> {
       if (hour > hours) await sampled(engine, operation, hours * 60, hour * 60);
       const snapshot = options.snapshots && `${options.snapshots}.${hour}h.heapsnapshot`;
       await idle(pos);
-      const usage = await engine.ask({ ask: "collect", ...(snapshot && { snapshot }) });
+      await engine.ask({ ask: "collect", ...(snapshot && { snapshot }) });
+      await sleep(givenBackMs);
+      const usage = await engine.ask({ ask: "usage" });
       live.push({ ...usage, minute: hour * 60, requests: requests(operation) });
     }
     printLive(live);
@@ -150,7 +149,7 @@ function printLive([before, after]: Sample[]): void {
   if (!before || !after) return;
   const n = after.requests - before.requests;
   printTable(
-    "Live after a full collection",
+    "After a full collection: what is in use",
     ["", `${before.minute / 60} h`, `${after.minute / 60} h`, "a thousand requests"],
     (["heapUsed", "heapTotal", "external", "rss"] as const).map((key) => [
       key,

@@ -1,5 +1,5 @@
--- bench.stores stores of 200 products (4 % low, 1 % out of stock) and 20 tickets of a line each, of the
--- last two weeks, in the order of time. dataset.ts runs this on tables without indexes and keys.
+-- bench.stores stores of 200 products (4 % low, 1 % out of stock) and 10 tickets of a line each, of the
+-- last week, in the order of time. dataset.ts runs this on tables without indexes and keys.
 
 insert into public.tiendas (id, nombre, rubro, is_active)
 select md5('fleet tienda ' || n)::uuid, 'Tienda ' || n, 'almacen', true
@@ -19,10 +19,10 @@ insert into public.ventas (id, fecha, total, metodo_pago, created_at, status_pag
 select md5('fleet venta ' || n)::uuid, at, 200, 'efectivo', at, 'pendiente',
   md5('fleet tienda ' || 1 + n % stores)::uuid
 from (select current_setting('bench.stores')::int as stores) fleet,
-  generate_series(1, stores * 20) n,
-  lateral (select now() - interval '1 hour' - (1 - n / (stores * 20.0)) * interval '14 days' as at) moment;
+  generate_series(1, stores * 10) n,
+  lateral (select now() - interval '1 hour' - (1 - n / (stores * 10.0)) * interval '7 days' as at) moment;
 
 insert into public.detalles_venta (id, cantidad, precio_unitario, subtotal, venta_id, producto_id)
 select md5('fleet linea ' || n)::uuid, 2, 100, 200, md5('fleet venta ' || n)::uuid,
   md5('fleet producto ' || 1 + n % stores || ' ' || 10 + n % 190)::uuid
-from (select current_setting('bench.stores')::int as stores) fleet, generate_series(1, stores * 20) n;
+from (select current_setting('bench.stores')::int as stores) fleet, generate_series(1, stores * 10) n;
