@@ -30,14 +30,17 @@ export async function addTask(owner: Client, task: string): Promise<void> {
   await owner.query("select graphile_worker.add_job($1)", [task]);
 }
 
-/** No job is left. Throws when one has failed. */
+/** No job is left. Throws when one has failed, or when that takes ten minutes: no worker is there. */
 export async function untilIdle(owner: Client): Promise<void> {
+  const limit = performance.now() + 600_000;
   for (;;) {
     const { rows } = await owner.query<{ jobs: number; error: string | null }>(
       "select count(*)::int as jobs, max(last_error) as error from graphile_worker.jobs",
     );
     if (rows[0]?.error) throw new Error(`a job failed: ${rows[0].error}`);
     if (!rows[0]?.jobs) return;
+    if (performance.now() > limit)
+      throw new Error(`${rows[0].jobs} jobs are left after 10 minutes`);
     await sleep(50);
   }
 }
