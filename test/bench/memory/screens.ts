@@ -78,19 +78,26 @@ export function openScreens(api: string, secretKey: string, distinct: boolean): 
       });
       const begun = Promise.withResolvers<void>();
       const ended = Promise.withResolvers<void>();
+      // Whoever closes the screen hears of it.
+      ended.promise.catch(() => {});
+      const fail = (reason: string) => {
+        const error = new Error(`a subscription ${reason}`);
+        begun.reject(error);
+        ended.reject(error);
+      };
       let closing = false;
       const stop = client.subscribe(
         { query: subscription },
         {
           next({ errors }) {
-            if (errors) begun.reject(new Error(JSON.stringify(errors)));
+            if (errors) fail(`brought ${JSON.stringify(errors)}`);
             screens.messages += 1;
             begun.resolve();
           },
-          error: (error) => begun.reject(error),
+          error: (error) => fail(`failed: ${(error as { code?: number }).code ?? error}`),
           complete() {
-            if (!closing) begun.reject(new Error("a subscription ended by itself"));
-            ended.resolve();
+            if (closing) ended.resolve();
+            else fail("ended by itself");
           },
         },
       );
