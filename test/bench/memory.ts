@@ -66,7 +66,7 @@ async function bench(url: string): Promise<void> {
       await idle(pos);
       await engine.ask({ ask: "collect", ...(snapshot && { snapshot }) });
       await sleep(givenBackMs);
-      const usage = await engine.ask({ ask: "usage" });
+      const usage = await engine.ask({ ask: "collect" });
       live.push({ ...usage, minute: hour * 60, requests: requests(operation) });
     }
     printLive(live);
