@@ -4,6 +4,7 @@ import { Pool } from "pg";
 import { withBenchDatabase } from "./database.ts";
 import { median, numberOption, printTable } from "./figures.ts";
 import { type Engine, startEngine } from "./memory/engine.ts";
+import { measureLeftovers } from "./memory/leftovers.ts";
 import { type Operation, operate } from "./memory/operation.ts";
 import { openScreens } from "./memory/screens.ts";
 import { openShop } from "./shops.ts";
@@ -12,7 +13,8 @@ import { openShop } from "./shops.ts";
  * Memory of one process that does everything (npm start) through hours of operation of 100 stores:
  * the crontab's ticks, sales, orders to refresh, queries, subscriptions opened and closed. Resident
  * memory after five minutes and after each hour; then after two full collections, an hour apart, which
- * tells a leak from garbage that V8 had no reason to collect yet.
+ * tells a leak from garbage that V8 had no reason to collect yet; last, what one query and one
+ * subscription leave behind.
  * Run it with: node test/bench/memory.ts [--hours 3] [--minutes 0] [--stores 100] [--distinct]
  *   [--snapshots PREFIX]
  *   --minutes: how long an hour takes, 60 for real time; 0 does what an hour brings without a pause.
@@ -71,6 +73,12 @@ async function bench(url: string): Promise<void> {
     }
     printLive(live);
     await operation.end();
+    const leftovers = await measureLeftovers(engine, screens, shops, 4000);
+    printTable(
+      "What stays in the heap for good",
+      ["of", "times", "bytes each"],
+      leftovers.map(({ name, count, bytes }) => [name, count, bytes.toFixed(0)]),
+    );
     const { counts } = operation;
     printTable(
       `What was done in ${hours + 1} hours of ${stores} stores`,
