@@ -89,29 +89,24 @@ export function startAnnouncements(pool: Pool, log: Logger): Announcements {
   /** Holds one connection until it fails or this closes. */
   async function holdConnection(): Promise<void> {
     const client = await pool.connect();
-    const lost = Promise.withResolvers<never>();
-    lost.promise.catch(() => {});
-    const onEnd = () => lost.reject(new Error("the connection ended"));
-    client.on("error", lost.reject);
-    client.on("end", onEnd);
+    const loss = watchFor(client);
     client.on("notification", onNotification);
     const wake = signal();
     connection = { client, open: new Set(), wake };
     for (const channel of listeners.keys()) stale.add(channel);
     try {
       while (!closing.signal.aborted) {
-        await Promise.race([within(answerMs, fit(connection)), lost.promise]);
+        await loss.orElse(within(answerMs, fit(connection)));
         wait.reset();
         if (stale.size > 0) continue;
-        const woken = await Promise.race([wake.next(heartbeatMs), lost.promise]);
-        if (!woken) await Promise.race([within(answerMs, client.query("select 1")), lost.promise]);
+        const woken = await loss.orElse(wake.next(heartbeatMs));
+        if (!woken) await loss.orElse(within(answerMs, client.query("select 1")));
       }
     } finally {
       connection = undefined;
       // Ends the timer of a wait that the loss of the connection has overtaken.
       wake.ring();
-      client.off("error", lost.reject);
-      client.off("end", onEnd);
+      loss.ignore();
       client.off("notification", onNotification);
       client.release(true);
     }
@@ -155,6 +150,40 @@ export function startAnnouncements(pool: Pool, log: Logger): Announcements {
     stale.add(channel);
     connection.wake.ring();
   }
+}
+
+type Loss = {
+  /** What work gives, or the error with which the connection is lost meanwhile, or was. */
+  orElse<T>(work: Promise<T>): Promise<T>;
+  ignore(): void;
+};
+
+/**
+ * Not by a race with one promise for the whole connection: that one would keep what was raced with it
+ * for as long as the connection lives.
+ */
+function watchFor(client: PoolClient): Loss {
+  let lost: Error | undefined;
+  let interrupt = (_reason: Error) => {};
+  const onError = (reason: Error) => {
+    lost ??= reason;
+    interrupt(reason);
+  };
+  const onEnd = () => onError(new Error("the connection ended"));
+  client.on("error", onError);
+  client.on("end", onEnd);
+  return {
+    orElse: (work) =>
+      new Promise((resolve, reject) => {
+        interrupt = reject;
+        if (lost) reject(lost);
+        work.then(resolve, reject);
+      }),
+    ignore() {
+      client.off("error", onError);
+      client.off("end", onEnd);
+    },
+  };
 }
 
 type Connection = { client: PoolClient; open: Set<string>; wake: Signal };
