@@ -1,43 +1,122 @@
--- Our triggers on the POS's tables: putting them on, taking them off.
+-- Our triggers on the POS's tables: which they are, putting them on, taking them off.
+
+-- Our triggers. Row-level, because a transition table costs a statement half as much again, and with
+-- no condition where a function can decide as well: Postgres parses a condition anew for every
+-- statement, which costs more than the call. Inserting a ticket is the exception, by a microsecond.
+create or replace function nexus_engine.wanted_triggers()
+returns table (name name, relation regclass, event text, level text, condition text, function text)
+language sql stable parallel safe
+as $$
+  values
+    ('nexus_stock_insert'::name, 'public.productos'::regclass, 'insert', 'row', null, 'on_stock_change'),
+    ('nexus_stock_update', 'public.productos'::regclass, 'update of stock_actual, is_active', 'row', null, 'on_stock_change'),
+    ('nexus_sale_insert', 'public.ventas'::regclass, 'insert', 'row',
+      format('new.fecha < clock_timestamp() - %L::interval', nexus_engine.unmarked_for()), 'on_sale_change'),
+    ('nexus_sale_update', 'public.ventas'::regclass, 'update', 'row', null, 'on_sale_change'),
+    ('nexus_sale_delete', 'public.ventas'::regclass, 'delete', 'row', null, 'on_sale_change'),
+    ('nexus_sale_truncate', 'public.ventas'::regclass, 'truncate', 'statement', null, 'on_sales_truncate'),
+    ('nexus_line_update', 'public.detalles_venta'::regclass, 'update', 'row', null, 'on_line_change'),
+    ('nexus_line_delete', 'public.detalles_venta'::regclass, 'delete', 'row', null, 'on_line_change'),
+    ('nexus_line_truncate', 'public.detalles_venta'::regclass, 'truncate', 'statement', null, 'on_sales_truncate')
+$$;
+
+-- Every trigger of ours that there is on the POS's tables.
+create or replace view nexus_engine.own_trigger as
+select t.tgname as name, t.tgrelid::regclass as relation,
+  t.tgfoid::regproc as function, t.tgqual is not null as has_condition, t.tgenabled = 'O' as is_enabled
+from pg_catalog.pg_trigger t
+join pg_catalog.pg_class c on c.oid = t.tgrelid
+where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\_%' and not t.tgisinternal;
 
 -- Whether all of them are there and fire. Without them stock_watch and the rollups do not follow
 -- the shops, and nothing reads them.
 create or replace function nexus_engine.attached() returns boolean
 language sql stable parallel safe
 as $$
-  select count(*) = 10 from pg_catalog.pg_trigger t
-  where t.tgenabled = 'O' and (t.tgrelid, t.tgname) in (
-    ('public.productos'::regclass, 'nexus_stock_update'), ('public.productos'::regclass, 'nexus_stock_insert'),
-    ('public.ventas'::regclass, 'nexus_sale_insert'), ('public.ventas'::regclass, 'nexus_sale_update'),
-    ('public.ventas'::regclass, 'nexus_sale_delete'), ('public.ventas'::regclass, 'nexus_sale_truncate'),
-    ('public.detalles_venta'::regclass, 'nexus_line_insert'), ('public.detalles_venta'::regclass, 'nexus_line_update'),
-    ('public.detalles_venta'::regclass, 'nexus_line_delete'), ('public.detalles_venta'::regclass, 'nexus_line_truncate'))
+  select not exists (
+    select from nexus_engine.wanted_triggers() w
+    where not exists (
+      select from nexus_engine.own_trigger o where o.relation = w.relation and o.name = w.name and o.is_enabled))
+$$;
+
+-- Whether there are triggers of an earlier release: one that is not wanted any more, or that has
+-- another function or a condition where it should have none.
+create or replace function nexus_engine.has_old_triggers() returns boolean
+language sql stable
+as $$
+  select exists (
+    select from nexus_engine.own_trigger o
+    left join nexus_engine.wanted_triggers() w on w.name = o.name and w.relation = o.relation
+    where o.is_enabled and (w.name is null or ('nexus_engine.' || w.function)::regproc <> o.function
+      or (w.condition is not null) <> o.has_condition))
+$$;
+
+-- Makes the triggers of one table, or makes them anew, under a lock that waits for its writers.
+create or replace function nexus_engine.make_triggers(p_relation regclass) returns void
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  it record;
+begin
+  for it in
+    select w.* from nexus_engine.wanted_triggers() w where w.relation = p_relation
+  loop
+    execute format('create or replace trigger %I after %s on %s for each %s %s execute function nexus_engine.%I()',
+      it.name, it.event, it.relation, it.level, 'when (' || it.condition || ')', it.function);
+  end loop;
+end;
 $$;
 
 -- Puts our triggers on the POS's tables, whose locks it holds for as long as that takes: what happened
 -- without them is found afterwards, by the job check_stock, and until then by passes that look at
--- every product. The rollups are made anew by the next roll_up, and not read until then. Does nothing
--- where the triggers are. Our indexes come back with the next start.
+-- every product. The rollups are made anew by the next roll_up, and not read until then. Replaces the
+-- triggers of an earlier release, without either; does nothing where they are those of this one. Our
+-- indexes come back with the next start. Call it as an owner of the POS's tables.
 -- Errors: 55P03 when the POS keeps its tables locked for long.
 create or replace function nexus_engine.attach() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  was_attached boolean := nexus_engine.attached();
+  relied_on double precision := (select c.ceiling from nexus_engine.stock_ceiling c);
 begin
   delete from nexus_engine.detached;
-  if not nexus_engine.attached() then
+  if not was_attached or nexus_engine.has_old_triggers() then
     -- Before the tables: a roll-up that runs reads them.
     perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
     perform nexus_engine.lock_pos_tables('share row exclusive');
+    perform nexus_engine.disable_unwanted_triggers();
     perform nexus_engine.fit_triggers();
-    perform nexus_engine.make_sale_triggers();
+    perform nexus_engine.make_triggers('public.ventas');
+    perform nexus_engine.make_triggers('public.detalles_venta');
+  end if;
+  if not was_attached then
     perform nexus_engine.forget_rollups();
-  elsif nexus_engine.wanted_ceiling() <= (select c.ceiling from nexus_engine.stock_ceiling c) then
+  elsif relied_on >= nexus_engine.wanted_ceiling() then
     return;
   end if;
   if exists (select from public.productos) then
     update nexus_engine.stock_ceiling set ceiling = -1;
     perform graphile_worker.add_job('check_stock', job_key => 'check_stock:ceiling', max_attempts => 10);
   end if;
+end;
+$$;
+
+-- Disables triggers of ours that an earlier release made and this one does not want. They are left for
+-- detach() to drop: to drop a trigger is to wait for everybody who reads its table, such as a backup.
+create or replace function nexus_engine.disable_unwanted_triggers() returns void
+language plpgsql
+as $$
+declare
+  old record;
+begin
+  for old in
+    select o.* from nexus_engine.own_trigger o
+    where o.is_enabled and not exists (
+      select from nexus_engine.wanted_triggers() w where w.name = o.name and w.relation = o.relation)
+  loop
+    execute format('alter table %s disable trigger %I', old.relation, old.name);
+  end loop;
 end;
 $$;
 
@@ -83,12 +162,8 @@ declare
 begin
   perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
   perform nexus_engine.lock_pos_tables('access exclusive');
-  for ours in
-    select t.tgname, t.tgrelid::regclass as relation from pg_catalog.pg_trigger t
-    join pg_catalog.pg_class c on c.oid = t.tgrelid
-    where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\_%' and not t.tgisinternal
-  loop
-    execute format('drop trigger %I on %s', ours.tgname, ours.relation);
+  for ours in select o.* from nexus_engine.own_trigger o loop
+    execute format('drop trigger %I on %s', ours.name, ours.relation);
   end loop;
   for ours in
     select i.indexrelid::regclass as index from pg_catalog.pg_index i
@@ -104,8 +179,9 @@ $$;
 
 -- Locks the three tables that have triggers of ours, all or none, waiting less than deadlock_timeout
 -- at a time (by default a second), so that a sale that holds one and wants another waits a moment
--- and is never the one that Postgres ends. Gives up after lock_timeout, 20 seconds without one. The order is that of a checkout, which reads products,
--- inserts a ticket and its lines, then updates products: whoever is past the first table gets through.
+-- and is never the one that Postgres ends. Gives up after lock_timeout, 20 seconds without one.
+-- The order is that of a checkout, which reads products, inserts a ticket and its lines, then updates
+-- products: whoever is past the first table gets through.
 create or replace function nexus_engine.lock_pos_tables(p_mode text) returns void
 language plpgsql
 as $$

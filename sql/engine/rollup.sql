@@ -151,7 +151,7 @@ declare
   spans nexus_engine.store_span[];
 begin
   -- What follows in this transaction leaves its own marks.
-  perform set_config('nexus.marked', '', true), set_config('nexus.sale', '', true);
+  perform set_config('nexus.marked', '', true);
   with taken as (
     delete from nexus_engine.sale_mark m where m.tienda_id = any (p_tiendas) returning m.*
   ),

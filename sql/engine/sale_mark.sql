@@ -17,8 +17,9 @@ as $$
   select interval '15 minutes'
 $$;
 
--- Marks the hour of a ticket, unless this transaction did so with its last mark. Cannot fail the
--- sale: what goes wrong with the insert is a warning, and the nightly check finds the difference.
+-- Marks the hour of a ticket, unless its date is of the last moments or this transaction did so with
+-- its last mark. Cannot fail the sale: what goes wrong with the insert is a warning, and the nightly
+-- check finds the difference.
 create or replace function nexus_engine.mark_hour(p_tienda_id uuid, p_fecha timestamptz) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -29,7 +30,7 @@ declare
     least(greatest(p_fecha, timestamptz '1800-01-01 00:00:00Z'), timestamptz '3100-01-01 00:00:00Z'), 'UTC');
   mark text := p_tienda_id || ' ' || hour;
 begin
-  if mark = current_setting('nexus.marked', true) then
+  if p_fecha >= clock_timestamp() - nexus_engine.unmarked_for() or mark = current_setting('nexus.marked', true) then
     return;
   end if;
   begin
@@ -41,28 +42,19 @@ begin
 end;
 $$;
 
--- After the insert of a ticket. One dated in the last moments goes unmarked, and so do its lines,
--- which follow in the same transaction: nobody else can change it before that has ended. This runs at
--- every checkout; a pinned search_path would cost half as much again, so names are qualified.
-create or replace function nexus_engine.on_sale_insert() returns trigger
-language plpgsql security definer
-as $$
-begin
-  if new.fecha operator(pg_catalog.<) (pg_catalog.clock_timestamp() operator(pg_catalog.-) nexus_engine.unmarked_for()) then
-    perform nexus_engine.mark_hour(new.tienda_id, new.fecha);
-  else
-    perform pg_catalog.set_config('nexus.sale', new.id::pg_catalog.text, true);
-  end if;
-  return null;
-end;
-$$;
-
--- After a ticket was updated or deleted: marks the hours of its date before and after.
+-- After the insert of a ticket that is not of the last moments (the trigger's condition), and after
+-- any update or delete of one: marks the hours of its date before and after.
 create or replace function nexus_engine.on_sale_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform nexus_engine.mark_hour(old.tienda_id, old.fecha);
+  if tg_op = 'UPDATE' and (old.tienda_id, old.fecha, old.created_at, old.total, old.metodo_pago, old.status_pago)
+    is not distinct from (new.tienda_id, new.fecha, new.created_at, new.total, new.metodo_pago, new.status_pago) then
+    return null;
+  end if;
+  if tg_op <> 'INSERT' then
+    perform nexus_engine.mark_hour(old.tienda_id, old.fecha);
+  end if;
   if tg_op <> 'DELETE' then
     perform nexus_engine.mark_hour(new.tienda_id, new.fecha);
   end if;
@@ -71,7 +63,8 @@ end;
 $$;
 
 -- Marks a ticket whose lines changed. The ticket, not its date: another transaction may be moving
--- that at this moment. A ticket that is gone was marked when it was deleted.
+-- that at this moment. A ticket that is gone was marked when it was deleted. To be called as well by
+-- a script that adds lines to old tickets and changes nothing of the tickets themselves.
 create or replace function nexus_engine.mark_ticket(p_venta_id uuid) returns void
 language plpgsql
 as $$
@@ -89,14 +82,19 @@ begin
 end;
 $$;
 
+-- After a line was updated or deleted. An insert has no trigger, because three lines would cost each
+-- checkout more than everything else of ours: a new line comes with its ticket, or with a change of
+-- the ticket's total, and those leave marks.
 create or replace function nexus_engine.on_line_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if tg_op <> 'INSERT' then
-    perform nexus_engine.mark_ticket(old.venta_id);
+  if tg_op = 'UPDATE' and (old.venta_id, old.producto_id, old.cantidad, old.subtotal)
+    is not distinct from (new.venta_id, new.producto_id, new.cantidad, new.subtotal) then
+    return null;
   end if;
-  if tg_op = 'INSERT' or (tg_op = 'UPDATE' and new.venta_id <> old.venta_id) then
+  perform nexus_engine.mark_ticket(old.venta_id);
+  if tg_op = 'UPDATE' and new.venta_id <> old.venta_id then
     perform nexus_engine.mark_ticket(new.venta_id);
   end if;
   return null;
@@ -117,41 +115,18 @@ begin
 end;
 $$;
 
--- Makes the triggers: row-level, because a transition table costs a statement half as much again as
--- a row-level trigger or a condition. The conditions use nothing that the POS's role could lack a
--- right to.
-create or replace function nexus_engine.make_sale_triggers() returns void
+-- What the triggers of the release before call until attach() has made them anew, and what its attach()
+-- calls. The next release drops both.
+create or replace function nexus_engine.on_sale_insert() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
-declare
-  span interval := nexus_engine.unmarked_for();
 begin
-  execute format($sql$
-    create or replace trigger nexus_sale_insert after insert on public.ventas
-      for each row execute function nexus_engine.on_sale_insert();
-    create or replace trigger nexus_sale_update after update on public.ventas
-      for each row when (
-        (old.fecha < clock_timestamp() - %1$L::interval or new.fecha < clock_timestamp() - %1$L::interval)
-        and (old.tienda_id, old.fecha, old.created_at, old.total, old.metodo_pago, old.status_pago)
-          is distinct from (new.tienda_id, new.fecha, new.created_at, new.total, new.metodo_pago, new.status_pago))
-      execute function nexus_engine.on_sale_change();
-    create or replace trigger nexus_sale_delete after delete on public.ventas
-      for each row when (old.fecha < clock_timestamp() - %1$L::interval)
-      execute function nexus_engine.on_sale_change();
-    create or replace trigger nexus_line_insert after insert on public.detalles_venta
-      for each row when (current_setting('nexus.sale', true) is distinct from new.venta_id::text)
-      execute function nexus_engine.on_line_change();
-    create or replace trigger nexus_line_update after update on public.detalles_venta
-      for each row when (
-        (old.venta_id, old.producto_id, old.cantidad, old.subtotal)
-          is distinct from (new.venta_id, new.producto_id, new.cantidad, new.subtotal))
-      execute function nexus_engine.on_line_change();
-    create or replace trigger nexus_line_delete after delete on public.detalles_venta
-      for each row execute function nexus_engine.on_line_change();
-    create or replace trigger nexus_sale_truncate after truncate on public.ventas
-      for each statement execute function nexus_engine.on_sales_truncate();
-    create or replace trigger nexus_line_truncate after truncate on public.detalles_venta
-      for each statement execute function nexus_engine.on_sales_truncate();
-  $sql$, span);
+  perform nexus_engine.mark_hour(new.tienda_id, new.fecha);
+  return null;
 end;
+$$;
+create or replace function nexus_engine.make_sale_triggers() returns void
+language sql
+as $$
+  select nexus_engine.make_triggers('public.ventas'), nexus_engine.make_triggers('public.detalles_venta')
 $$;

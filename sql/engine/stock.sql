@@ -16,43 +16,80 @@ as $$
   end
 $$;
 
--- After an insert, or an update of stock_actual or is_active: when the product is in another band
--- than before, one row into the outbox. Takes no lock that another sale waits for, and cannot fail
--- the sale: what goes wrong with the insert is a warning. The bell is rung only where the outbox
--- was empty, because a NOTIFY makes commits take turns.
-create or replace function nexus_engine.on_stock_change() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+-- The thresholds of a store that has set none.
+create or replace function nexus_engine.default_low_threshold() returns numeric
+language sql immutable parallel safe
 as $$
-declare
-  low double precision;
-  critical double precision;
-  band_before int := 0;
-  band_after int;
+  select 10::numeric
+$$;
+create or replace function nexus_engine.default_critical_threshold() returns numeric
+language sql immutable parallel safe
+as $$
+  select 3::numeric
+$$;
+
+-- When a product is in another band than before: one row into the outbox. Takes no lock that another
+-- sale waits for, and cannot fail the sale: what goes wrong is a warning. Called by every sale of a
+-- product that is low or gets so: that is why the thresholds are looked up here, in the statement
+-- that writes, and not by nexus_engine.store, which reads tiendas as well.
+--   was, was_active: before; null for a new product.
+--   returns whether there was anything to note.
+create or replace function nexus_engine.note_stock_change(
+  p_tienda_id uuid, p_producto_id uuid,
+  was double precision, was_active boolean, stock double precision, is_active boolean
+) returns boolean
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
 begin
-  select coalesce(ps.min_stock::double precision, s.low_level), s.critical_level into low, critical
-  from nexus_engine.store s
-  left join nexus_engine.product_settings ps on ps.producto_id = new.id
-  where s.tienda_id = new.tienda_id;
-
-  band_after := case when new.is_active then nexus_engine.stock_band(new.stock_actual, low, critical) else 0 end;
-  if tg_op = 'UPDATE' and old.is_active then
-    band_before := nexus_engine.stock_band(old.stock_actual, low, critical);
+  insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
+  select p_tienda_id, p_producto_id, b.after = 4
+  from (
+    select
+      case when was_active then nexus_engine.stock_band(was, l.low, l.critical) else 0 end as before,
+      case when is_active then nexus_engine.stock_band(stock, l.low, l.critical) else 0 end as after
+    from (
+      select
+        coalesce(
+          (select ps.min_stock from nexus_engine.product_settings ps where ps.producto_id = p_producto_id),
+          (select s.low_stock_threshold from nexus_engine.store_settings s where s.tienda_id = p_tienda_id),
+          nexus_engine.default_low_threshold())::double precision as low,
+        coalesce(
+          (select s.critical_threshold from nexus_engine.store_settings s where s.tienda_id = p_tienda_id),
+          nexus_engine.default_critical_threshold())::double precision as critical
+      offset 0
+    ) l
+    offset 0
+  ) b
+  where b.before <> b.after;
+  if not found then
+    return false;
   end if;
-  if band_after = band_before then
-    return null;
-  end if;
-
-  begin
-    if not exists (select from nexus_engine.stock_event) then
-      perform pg_notify('nexus_stock', '');
-    end if;
-    insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
-    values (new.tienda_id, new.id, band_after = 4);
-  exception when others then
-    raise warning 'nexus: a stock crossing was not noted: %', sqlerrm;
-  end;
-  return null;
+  perform nexus_engine.ring_stock_bell();
+  return true;
+exception when others then
+  raise warning 'nexus: a stock crossing was not noted: %', sqlerrm;
+  return false;
 end;
+$$;
+
+-- Wakes the drains at commit, unless one is awake and looks by itself (see nexus_engine.stay_awake):
+-- a NOTIFY makes commits take turns. Asked of the lock and not of the outbox, whose dead rows would
+-- have to be read for that.
+create or replace function nexus_engine.ring_stock_bell() returns void
+language plpgsql
+as $$
+begin
+  if pg_try_advisory_lock_shared(nexus_engine.awake_lock()) then
+    perform pg_advisory_unlock_shared(nexus_engine.awake_lock()), pg_notify('nexus_stock', '');
+  end if;
+end;
+$$;
+
+-- Held by a drain that looks into the outbox every few milliseconds.
+create or replace function nexus_engine.awake_lock() returns bigint
+language sql immutable parallel safe
+as $$
+  select 7041948526
 $$;
 
 -- The highest threshold in use. Above it no product of any store is low.
@@ -62,11 +99,14 @@ as $$
   select greatest(
     (select max(s.low_level) from nexus_engine.store s),
     (select max(ps.min_stock)::double precision from nexus_engine.product_settings ps),
-    10)
+    nexus_engine.default_low_threshold()::double precision)
 $$;
 
--- Makes the triggers with the highest threshold in use as a literal in their condition: a sale of a
--- product that has plenty then costs a comparison, not the call of a function with its look-ups.
+-- Makes the function of the stock triggers, with the highest threshold in use as a literal: a sale of
+-- a product that has plenty then costs a comparison. Here and not in the triggers' condition, which
+-- Postgres parses anew for every statement: that cost half as much again as calling the function.
+-- For the same reason it has no search_path of its own, and names an operator in full.
+-- Waits for those who are writing products, so that none goes on with the threshold of before.
 create or replace function nexus_engine.fit_triggers() returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -76,19 +116,21 @@ begin
   insert into nexus_engine.stock_ceiling (ceiling) values (wanted)
   on conflict (only_one) do update set ceiling = excluded.ceiling;
   execute format($sql$
-    create or replace trigger nexus_stock_update
-      after update of stock_actual, is_active on public.productos
-      for each row when (
-        (old.stock_actual is distinct from new.stock_actual or old.is_active is distinct from new.is_active)
-        and (old.stock_actual <= %1$L or new.stock_actual <= %1$L))
-      execute function nexus_engine.on_stock_change()
+    create or replace function nexus_engine.on_stock_change() returns trigger
+    language plpgsql security definer
+    as $body$
+    declare
+      noted boolean;
+    begin
+      if least(old.stock_actual, new.stock_actual) operator(pg_catalog.<=) double precision %L then
+        noted := nexus_engine.note_stock_change(
+          new.tienda_id, new.id, old.stock_actual, old.is_active, new.stock_actual, new.is_active);
+      end if;
+      return null;
+    end;
+    $body$
   $sql$, wanted);
-  execute format($sql$
-    create or replace trigger nexus_stock_insert
-      after insert on public.productos
-      for each row when (new.stock_actual <= %L)
-      execute function nexus_engine.on_stock_change()
-  $sql$, wanted);
+  perform nexus_engine.make_triggers('public.productos');
 end;
 $$;
 

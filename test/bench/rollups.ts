@@ -1,19 +1,16 @@
 import { readFile } from "node:fs/promises";
-import { Pool, type PoolClient } from "pg";
+import { Pool } from "pg";
 import { globalSetup, globalTeardown } from "../support/cluster.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { rollUp } from "../support/rollups.ts";
+import { median } from "./figures.ts";
 
 /**
- * What rollups and change marks cost: `node test/bench/rollups.ts`. The CPU time of a checkout is read
- * from /proc, so the server must run on this machine, which must be Linux.
+ * Five years of sales against 60 days: `node test/bench/rollups.ts`. Nothing may cost more for a longer
+ * history.
  */
 const storeCount = 10;
 const ticketsPerDay = 20;
-const checkoutsPerRound = 4000;
-const rounds = Number(process.argv[2] ?? 7);
-
-const median = (numbers: number[]) => numbers.toSorted((a, b) => a - b)[numbers.length >> 1] ?? 0;
 
 /** A database with stores that have sold for so many days, rolled up. */
 async function openShops(days: number): Promise<TestDatabase> {
@@ -121,77 +118,6 @@ async function compare(small: Probes, large: Probes): Promise<[string, number, n
   return medians;
 }
 
-/** Nanoseconds that this process has been on a CPU. */
-async function cpu(pid: number): Promise<number> {
-  return Number((await readFile(`/proc/${pid}/schedstat`, "utf8")).split(" ")[0]);
-}
-
-async function checkout(client: PoolClient, store: string, products: string[], n: number) {
-  const run = (name: string, text: string, values: unknown[]) =>
-    client.query({ name, text, values });
-  await client.query("begin");
-  const { rows } = await run(
-    "venta",
-    "insert into ventas (id, total, metodo_pago, status_pago, tienda_id) values (gen_random_uuid(), 30, 'efectivo', 'pendiente', $1) returning id",
-    [store],
-  );
-  const lines = [0, 1, 2].map((k) => products[(n * 3 + k) % products.length]);
-  for (const product of lines) {
-    await run("line", "insert into detalles_venta values (gen_random_uuid(), 1, 10, 10, $1, $2)", [
-      rows[0].id,
-      product,
-    ]);
-  }
-  for (const product of lines) {
-    await run("stock", "update productos set stock_actual = stock_actual - 1 where id = $1", [
-      product,
-    ]);
-  }
-  await client.query("commit");
-}
-
-const marks = (able: "enable" | "disable") =>
-  ["insert", "update", "delete"]
-    .map((name) => `alter table ventas ${able} trigger nexus_sale_${name};`)
-    .concat(
-      ["insert", "update", "delete"].map(
-        (name) => `alter table detalles_venta ${able} trigger nexus_line_${name};`,
-      ),
-    )
-    .join(" ");
-
-/** Microseconds of backend CPU a checkout, in rounds that alternate; medians. */
-async function measureCheckout(db: TestDatabase): Promise<Record<string, number>> {
-  const { rows } = await db.pool.query<{ store: string; products: string[] }>(
-    "select tienda_id as store, array_agg(id) as products from productos group by 1 limit 1",
-  );
-  const { store, products } = rows[0] ?? { store: "", products: [] };
-  const states: Record<string, string> = {
-    "everything of ours": "select nexus_engine.attach()",
-    "without the marks": `select nexus_engine.attach(); ${marks("disable")}`,
-    "detached, without our index": "select nexus_engine.detach()",
-  };
-  const took = new Map(Object.keys(states).map((name) => [name, [] as number[]]));
-  const client = await db.pool.connect();
-  const pid = (await client.query("select pg_backend_pid() as pid")).rows[0].pid;
-  for (let round = 0; round < rounds + 1; round += 1) {
-    for (const [name, sql] of Object.entries(states)) {
-      await db.pool.query(marks("enable")).catch(() => {});
-      await db.pool.query(sql);
-      if (!name.startsWith("detached")) await makeIndex(db.pool);
-      await db.pool.query("vacuum analyze productos");
-      const from = await cpu(pid);
-      for (let n = 0; n < checkoutsPerRound; n += 1) await checkout(client, store, products, n);
-      // The first round warms up.
-      if (round > 0) took.get(name)?.push((await cpu(pid)) - from);
-    }
-  }
-  client.release();
-  return Object.fromEntries(
-    [...took].map(([name, ns]) => [name, median(ns) / checkoutsPerRound / 1000]),
-  );
-}
-
 async function main(): Promise<void> {
   await globalSetup();
   const [short, long] = [60, 1825];
@@ -204,12 +130,6 @@ async function main(): Promise<void> {
       console.log(
         `${name.padEnd(44)} ${few.toFixed(2).padStart(7)}  ${many.toFixed(2).padStart(9)}  ${(many / few).toFixed(2)}`,
       );
-    }
-    const checkouts = await measureCheckout(small);
-    const all = checkouts["everything of ours"] ?? 0;
-    console.log(`\nCPU of a checkout, ${rounds} rounds of ${checkoutsPerRound}, medians`);
-    for (const [name, us] of Object.entries(checkouts)) {
-      console.log(`${name.padEnd(44)} ${us.toFixed(1).padStart(7)} us  ${(us / all).toFixed(3)}`);
     }
   } finally {
     await Promise.all(owners.map((owner) => owner.end()));

@@ -250,7 +250,9 @@ function statements(
         ],
       ];
     case "line":
+      // A line comes with its ticket's total, as the rollups want it.
       return [
+        [`update ventas set total = total + 1 where id = ${ticket}`, what.ticket],
         [
           `insert into detalles_venta select $2, $3, 1, $4, v.id, $5 from ventas v where v.id = ${ticket}`,
           what.ticket,

@@ -227,7 +227,6 @@ describe("detach and attach", () => {
 
   const triggers = [
     "nexus_line_delete",
-    "nexus_line_insert",
     "nexus_line_truncate",
     "nexus_line_update",
     "nexus_sale_delete",
@@ -237,6 +236,46 @@ describe("detach and attach", () => {
     "nexus_stock_insert",
     "nexus_stock_update",
   ];
+
+  it("are as good as off when one trigger is missing or disabled", async () => {
+    const attached = async () =>
+      (await db.pool.query("select nexus_engine.attached()")).rows[0].attached;
+    for (const name of triggers) {
+      assert.equal(await attached(), true);
+      const table = { st: "productos", sa: "ventas", li: "detalles_venta" }[name.slice(6, 8)];
+      await db.pool.query(`alter table ${table} disable trigger ${name}`);
+      assert.equal(await attached(), false, `${name} disabled`);
+      await db.pool.query(`drop trigger ${name} on ${table}`);
+      assert.equal(await attached(), false, `${name} missing`);
+      await db.pool.query("select nexus_engine.attach()");
+    }
+  });
+
+  it("replace the triggers of release 0.1, and the rollups stay", async () => {
+    await addStore(db.pool);
+    await db.pool.query("select nexus_engine.note_horizon()");
+    await db.pool.query("select nexus_engine.roll_up(100)");
+    await db.pool.query(`
+      create trigger nexus_line_insert after insert on detalles_venta
+        for each row when (current_setting('nexus.sale', true) is distinct from new.venta_id::text)
+        execute function nexus_engine.on_line_change();
+      create or replace trigger nexus_stock_update after update of stock_actual, is_active on productos
+        for each row when (old.stock_actual <= 10 or new.stock_actual <= 10)
+        execute function nexus_engine.on_stock_change();
+      create function nexus_engine.on_sale_insert() returns trigger language plpgsql as 'begin return null; end';
+      create or replace trigger nexus_sale_insert after insert on ventas
+        for each row execute function nexus_engine.on_sale_insert()`);
+    assert.equal((await ours()).length, triggers.length + 2);
+    await db.pool.query("select nexus_engine.attach()");
+    assert.deepEqual(await ours(), [...triggers, "nexus_ventas_tienda_fecha"]);
+    const { rows } = await db.pool.query(`
+      select nexus_engine.has_old_triggers() as old, nexus_engine.attached() as attached,
+        (select count(*)::int from nexus_engine.rollup_state) as stores,
+        (select array_agg(tgname::text) from pg_trigger where tgname like 'nexus%' and tgqual is not null) as conditions`);
+    assert.deepEqual(rows, [
+      { old: false, attached: true, stores: 1, conditions: ["nexus_sale_insert"] },
+    ]);
+  });
 
   it("take every trigger and index of ours off, and put the triggers back, twice the same as once", async () => {
     assert.deepEqual(await ours(), [...triggers, "nexus_ventas_tienda_fecha"]);

@@ -1,0 +1,224 @@
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { Client, Pool } from "pg";
+import { readConfig } from "../../src/config.ts";
+import { startEmbedded } from "../../src/database/embedded.ts";
+import { createPool } from "../../src/database/pools.ts";
+import { ensurePosIndexes } from "../../src/database/pos.ts";
+import { prepareDatabase } from "../../src/database/prepare.ts";
+import { createLog } from "../../src/log.ts";
+import { startStockDrain } from "../../src/worker/stock-drain.ts";
+import { median, printTable } from "./figures.ts";
+import { openShop } from "./shops.ts";
+
+/**
+ * What our triggers and our index cost a checkout: node test/bench/checkout.ts [--slices N]. On an
+ * embedded Postgres of its own, with fsync, because the CPU time of its backends is read from /proc.
+ *
+ * Two databases that are alike sell in turns, a tenth of a second each: one attached, with a worker's
+ * drain at its outbox, the other detached. In the middle they change roles. So what else the machine
+ * does, and how the pages of one database happen to lie, falls on both.
+ */
+
+const clients = 4;
+const checkoutsPerSlice = 25;
+const productsPerClient = 500;
+const log = createLog("error");
+
+type Cashier = { client: Client; pid: number; store: string; products: string[]; sold: number };
+type Side = { url: string; owner: Pool; cashiers: Cashier[] };
+type Slice = { cpu: number; wall: number };
+
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { slices: { type: "string", default: "160" } } });
+  const slices = Number(values.slices);
+  if (!(slices >= 4)) throw new Error(`--slices: expected 4 or more, got ${values.slices}`);
+  const server = await startEmbedded({
+    dataDir: resolve(readConfig().dataDir, "bench"),
+    log: { info: () => {}, warn: (line) => console.warn(line) },
+  });
+  const names = ["a", "b"].map((side) => `nexus_bench_checkout_${side}_${process.pid}`);
+  const sides: Side[] = [];
+  try {
+    for (const name of names) sides.push(await openSide(server.connectionString, name));
+    const [a, b] = sides as [Side, Side];
+    const rows: string[][] = [];
+    for (const [what, share] of [
+      ["nothing crosses", 0],
+      ["2 % of the updates cross", 0.02],
+      ["every update crosses", 1],
+    ] as const) {
+      const halves = [
+        await compare(a, b, share, slices / 2),
+        await compare(b, a, share, slices / 2),
+      ];
+      rows.push([what, ...figures(halves)]);
+    }
+    printTable(
+      `A checkout: a ticket, three lines, three stock updates; ${clients} clients, ${slices} slices of ${clients * checkoutsPerSlice} each`,
+      ["", "CPU detached", "attached", "ratio", "throughput ratio", "HOT detached", "attached"],
+      rows,
+    );
+  } finally {
+    for (const side of sides) await closeSide(side);
+    const owner = new Client({ connectionString: server.connectionString });
+    await owner.connect();
+    for (const name of names) await owner.query(`drop database if exists ${name} with (force)`);
+    await owner.end();
+    await server.stop();
+  }
+}
+
+async function openSide(serverUrl: string, name: string): Promise<Side> {
+  const admin = new Client({ connectionString: serverUrl });
+  await admin.connect();
+  await admin.query(`create database ${name}`);
+  await admin.end();
+  const at = new URL(serverUrl);
+  at.pathname = `/${name}`;
+  const url = at.toString();
+  await prepareDatabase(url, log, { createPos: true });
+  const owner = new Pool({ connectionString: url, max: 2 });
+  const cashiers: Cashier[] = [];
+  for (let n = 0; n < clients; n += 1) {
+    const { id, products } = await openShop(owner, productsPerClient);
+    const client = new Client({ connectionString: url });
+    await client.connect();
+    const { rows } = await client.query<{ pid: number }>("select pg_backend_pid() as pid");
+    cashiers.push({ client, pid: rows[0]?.pid ?? 0, store: id, products, sold: 0 });
+  }
+  await owner.query("vacuum analyze");
+  return { url, owner, cashiers };
+}
+
+async function closeSide({ owner, cashiers }: Side): Promise<void> {
+  await Promise.all(cashiers.map(({ client }) => client.end()));
+  await owner.end();
+}
+
+type Half = { attached: Slice[]; detached: Slice[]; hot: { attached: number; detached: number } };
+
+async function compare(
+  attached: Side,
+  detached: Side,
+  share: number,
+  slices: number,
+): Promise<Half> {
+  await attached.owner.query("select nexus_engine.attach()");
+  const owner = await attached.owner.connect();
+  await ensurePosIndexes(owner as unknown as Client, log);
+  owner.release();
+  await detached.owner.query("select nexus_engine.detach()");
+  for (const side of [attached, detached]) {
+    await side.owner.query("vacuum (analyze) productos, ventas, detalles_venta");
+    await side.owner.query("select pg_stat_reset_single_table_counters('productos'::regclass)");
+  }
+  const pool = createPool({
+    connectionString: attached.url,
+    log,
+    max: 2,
+    name: "bench",
+    role: "nexus_worker",
+  });
+  const drain = startStockDrain(pool, log);
+  const half: Half = { attached: [], detached: [], hot: { attached: 0, detached: 0 } };
+  for (let n = -2; n < slices; n += 1) {
+    const turns = n % 2 ? (["attached", "detached"] as const) : (["detached", "attached"] as const);
+    for (const turn of turns) {
+      const slice = await sell(turn === "attached" ? attached : detached, share);
+      // The first ones warm up.
+      if (n >= 0) half[turn].push(slice);
+    }
+  }
+  await drain.stop();
+  await pool.end();
+  half.hot = { attached: await hotRatio(attached), detached: await hotRatio(detached) };
+  return half;
+}
+
+/** Checkouts of all clients at once; their backends' CPU time and the time it took, in microseconds a checkout. */
+async function sell({ cashiers }: Side, share: number): Promise<Slice> {
+  const count = cashiers.length * checkoutsPerSlice;
+  const before = await cpuOf(cashiers);
+  const began = performance.now();
+  await Promise.all(
+    cashiers.map(async (cashier) => {
+      for (let n = 0; n < checkoutsPerSlice; n += 1) await checkout(cashier, share);
+    }),
+  );
+  const wall = ((performance.now() - began) * 1000) / count;
+  return { cpu: (await cpuOf(cashiers)) - before, wall } satisfies Slice;
+
+  async function cpuOf(of: Cashier[]): Promise<number> {
+    const times = await Promise.all(
+      of.map(({ pid }) => readFile(`/proc/${pid}/schedstat`, "utf8")),
+    );
+    const ns = times.reduce((sum, text) => sum + Number(text.split(" ")[0]), 0);
+    return ns / 1000 / count;
+  }
+}
+
+/**
+ * A crossing takes a product from plenty to 5 or back. Which update is one is decided by counting, so
+ * that both sides do exactly the same.
+ */
+async function checkout(cashier: Cashier, share: number): Promise<void> {
+  const { client, store, products } = cashier;
+  const run = (name: string, text: string, values: unknown[]) =>
+    client.query<{ id: string }>({ name, text, values });
+  await client.query("begin");
+  const { rows } = await run(
+    "ticket",
+    `insert into ventas (id, total, metodo_pago, status_pago, tienda_id)
+     values (gen_random_uuid(), 30, 'efectivo', 'pendiente', $1) returning id`,
+    [store],
+  );
+  const lines = [0, 1, 2].map((line) => cashier.sold + line);
+  cashier.sold += lines.length;
+  for (const n of lines) {
+    await run("line", "insert into detalles_venta values (gen_random_uuid(), 1, 10, 10, $1, $2)", [
+      rows[0]?.id,
+      products[n % products.length],
+    ]);
+  }
+  for (const n of lines) {
+    const crosses = Math.floor((n + 1) * share) > Math.floor(n * share);
+    await run(
+      "stock",
+      `update productos
+       set stock_actual = case when not $2 then stock_actual - 1 when stock_actual > 10 then 5 else 100000 end
+       where id = $1`,
+      [products[n % products.length], crosses],
+    );
+  }
+  await client.query("commit");
+}
+
+async function hotRatio({ owner }: Side): Promise<number> {
+  // What the backends have counted reaches the view a second later.
+  await new Promise((done) => setTimeout(done, 1500));
+  const { rows } = await owner.query<{ hot: number }>(
+    "select n_tup_hot_upd / n_tup_upd::float8 as hot from pg_stat_user_tables where relname = 'productos'",
+  );
+  return rows[0]?.hot ?? Number.NaN;
+}
+
+function figures(halves: Half[]): string[] {
+  const all = (side: "attached" | "detached", key: keyof Slice) =>
+    halves.flatMap((half) => half[side].map((slice) => slice[key]));
+  const ratio = (key: keyof Slice) =>
+    median(all("detached", key).map((value, n) => value / (all("attached", key)[n] ?? 0)));
+  const hot = (side: "attached" | "detached") =>
+    `${(median(halves.map((half) => half.hot[side])) * 100).toFixed(1)} %`;
+  return [
+    `${median(all("detached", "cpu")).toFixed(0)} us`,
+    `${median(all("attached", "cpu")).toFixed(0)} us`,
+    ratio("cpu").toFixed(3),
+    ratio("wall").toFixed(3),
+    hot("detached"),
+    hot("attached"),
+  ];
+}
+
+await main();
