@@ -85,7 +85,7 @@ begin
   -- The state last: it is what the rest is found by.
   delete from nexus_engine.rollup_state r
   where r.tienda_id = any (gone)
-    and not exists (select from nexus_engine.rolled_day d where d.tienda_id = r.tienda_id);
+    and not exists (select from nexus_engine.rollup d where d.tienda_id = r.tienda_id);
   get diagnostics deleted = row_count;
   total := total + deleted;
 

@@ -1,56 +1,103 @@
 -- Keeps the rollups (store_day, store_hour, method_day, product_day) equal to what the tickets say
 -- of every business day up to rollup_state.through, except days that have marks.
 
--- Moves the horizon: up to proved_at every transaction that may have written tickets without a mark
--- has ended, so that a later snapshot sees what it did. A candidate is proved when the transactions
--- that held the lock of a writer on ventas at that time have ended. Call it in a transaction of its
--- own, before roll_up.
-create or replace function nexus_engine.note_horizon() returns void
-language plpgsql
+-- Brings the rollups of stores up to date: their days that have closed since, and those that were
+-- marked. In one transaction, short enough to be repeated; the task calls it until it does nothing.
+--   p_limit: how many stores, see lock_stores_to_roll_up.
+--   p_except: stores to be passed over, because they failed a moment ago.
+--   returns how many stores there were, how many rows of rollups changed, and the stores that failed.
+-- Reads no clock but the horizon's, which is the database's own and that of the triggers.
+-- Errors: NX004 outside READ COMMITTED.
+drop function if exists nexus_engine.roll_up(int);
+create or replace function nexus_engine.roll_up(
+  p_limit int, p_except uuid[] default '{}', out stores int, out changed int, out failed uuid[]
+) language plpgsql
 as $$
 declare
-  -- Given out after now(): whoever wrote before now() has a lower one.
-  own bigint := pg_current_xact_id()::text::bigint;
+  tiendas uuid[];
+  until timestamptz;
 begin
-  update nexus_engine.rollup_horizon h set candidate_at = now(), candidate_writers = (
-    with lock as materialized (select * from pg_catalog.pg_locks l where l.granted)
-    select coalesce(array_agg((own - behind)::text::xid8), '{}')
-    from lock relation
-    join lock writer on writer.virtualtransaction = relation.virtualtransaction
-      and writer.pid is not distinct from relation.pid and writer.locktype = 'transactionid'
-    cross join lateral (
-      -- Of the id the lock shows 32 bits.
-      select (own - writer.transactionid::text::bigint) & 4294967295 as behind
-    ) b
-    where relation.locktype = 'relation' and relation.relation = 'public.ventas'::regclass
-      and relation.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
-      and relation.mode = 'RowExclusiveLock' and behind < 2147483648)
-  -- A candidate with ids that are yet to come was restored from another cluster.
-  where h.candidate_at is null or own::text::xid8 < any (h.candidate_writers);
+  stores := 0; changed := 0; failed := '{}';
+  until := nexus_engine.begin_roll_up();
+  if until is null then
+    return;
+  end if;
+  tiendas := nexus_engine.lock_stores_to_roll_up(until, p_limit, p_except);
+  stores := cardinality(tiendas);
+  if stores > 0 then
+    select r.changed, r.failed into changed, failed
+    from nexus_engine.roll_up_isolated(tiendas, until, null, null, null) r;
+  end if;
 end;
 $$;
 
--- The instant up to which days may be rolled up, null before the first candidate is proved.
-create or replace function nexus_engine.prove_horizon() returns timestamptz
-language plpgsql
+-- Rolls up these stores, whose locks the caller has taken in an earlier statement, or compares them as
+-- nexus_engine.compare_rollups does where p_from is given. Where that fails for the data of some store,
+-- halves the list until that store stands alone in store_failure and all others are done; costs
+-- nothing when none fails. Errors that say nothing about a store's data are raised again, for the job
+-- to be retried. A store that failed keeps its marks, and its days are read from its tickets.
+create or replace function nexus_engine.roll_up_isolated(
+  p_tiendas uuid[], p_until timestamptz, p_from date, p_modulus int, p_rest int,
+  out changed int, out failed uuid[]
+) language plpgsql
 as $$
 declare
-  proved timestamptz;
+  half int := cardinality(p_tiendas) / 2;
+  state text;
+  text_of_error text;
 begin
-  update nexus_engine.rollup_horizon h
-  set proved_at = h.candidate_at, candidate_at = null, candidate_writers = null
-  where h.candidate_at is not null and not exists (
-    select from unnest(h.candidate_writers) writer
-    where not pg_visible_in_snapshot(writer, pg_current_snapshot()));
-  select h.proved_at - nexus_engine.rolled_up_after() into proved from nexus_engine.rollup_horizon h;
-  return proved;
+  begin
+    if p_from is null then
+      changed := nexus_engine.roll_up_locked(p_tiendas, p_until);
+    else
+      select count(*) into changed
+      from nexus_engine.compare_rollups(p_tiendas, p_until, p_from, p_modulus, p_rest);
+    end if;
+    failed := '{}';
+    update nexus_engine.store_failure f set resolved_at = now()
+    where f.tipo = 'ROLLUP' and f.tienda_id = any (p_tiendas) and f.resolved_at is null;
+    return;
+  exception when others then
+    get stacked diagnostics state = returned_sqlstate, text_of_error = message_text;
+    if nexus_engine.is_passing(state) then
+      raise;
+    end if;
+  end;
+
+  -- Class 42 is a fault of ours, the same for every store: no use in looking for the one.
+  if cardinality(p_tiendas) = 1 or left(state, 2) = '42' then
+    insert into nexus_engine.store_failure as f (tienda_id, tipo, sqlstate, message, first_at, last_at)
+    select t, 'ROLLUP', state, text_of_error, now(), now() from unnest(p_tiendas) t
+    on conflict (tienda_id, tipo) do update
+      set sqlstate = excluded.sqlstate, message = excluded.message, last_at = excluded.last_at,
+        occurrences = case when f.resolved_at is null then f.occurrences + 1 else 1 end,
+        first_at = case when f.resolved_at is null then f.first_at else excluded.first_at end,
+        resolved_at = null;
+    changed := 0;
+    failed := p_tiendas;
+    return;
+  end if;
+
+  select sum(r.changed), coalesce(array_agg(f) filter (where f is not null), '{}') into changed, failed
+  from (values (p_tiendas[:half]), (p_tiendas[half + 1:])) h (tiendas)
+  cross join lateral nexus_engine.roll_up_isolated(h.tiendas, p_until, p_from, p_modulus, p_rest) r
+  left join lateral unnest(r.failed) f on true;
 end;
+$$;
+
+-- Whether an error of this SQLSTATE says nothing about the data, so that the same may succeed later:
+-- connection, serialization, resources, locks, cancellation, system.
+create or replace function nexus_engine.is_passing(sqlstate text) returns boolean
+language sql immutable parallel safe
+as $$
+  select left(sqlstate, 2) in ('08', '40', '53', '55', '57', '58', 'XX')
 $$;
 
 -- Takes the lock of every store that wants rolling up and that no other worker has: it has marks, a
 -- day of it has closed, it was never rolled up, or its settings are others. At most p_limit, of
 -- which those to be rolled up whole count fifty times.
-create or replace function nexus_engine.lock_stores_to_roll_up(p_until timestamptz, p_limit int)
+drop function if exists nexus_engine.lock_stores_to_roll_up(timestamptz, int);
+create or replace function nexus_engine.lock_stores_to_roll_up(p_until timestamptz, p_limit int, p_except uuid[])
 returns uuid[] language plpgsql
 as $$
 declare
@@ -63,41 +110,18 @@ begin
     from nexus_engine.store s
     left join nexus_engine.rollup_state r on r.tienda_id = s.tienda_id
       and r.time_zone = s.time_zone and r.summary_time = s.summary_time and r.cash_methods = s.cash_methods
-    where r.tienda_id is null or r.next_ends_at <= p_until
-      or exists (select from nexus_engine.sale_mark m where m.tienda_id = s.tienda_id)
+    where s.tienda_id <> all (p_except)
+      and (r.tienda_id is null or r.next_ends_at <= p_until
+        or exists (select from nexus_engine.sale_mark m where m.tienda_id = s.tienda_id))
     order by whole, s.tienda_id
   loop
     exit when weight >= p_limit;
-    if pg_try_advisory_xact_lock(hashtextextended('rollup ' || candidate.tienda_id, 0)) then
+    if pg_try_advisory_xact_lock(nexus_engine.rollup_lock(candidate.tienda_id)) then
       stores := stores || candidate.tienda_id;
       weight := weight + case when candidate.whole then 50 else 1 end;
     end if;
   end loop;
   return stores;
-end;
-$$;
-
--- Brings the rollups of stores up to date: their days that have closed since, and those that were
--- marked. In one transaction, short enough to be repeated; the task calls it until it does nothing.
---   p_limit: how many stores, see lock_stores_to_roll_up.
---   returns how many stores there were, and how many rows of rollups changed.
--- Reads no clock but the horizon's, which is the database's own and that of the triggers.
--- Errors: NX004 outside READ COMMITTED.
-create or replace function nexus_engine.roll_up(p_limit int, out stores int, out changed int)
-language plpgsql
-as $$
-declare
-  tiendas uuid[];
-  until timestamptz;
-begin
-  stores := 0; changed := 0;
-  until := nexus_engine.begin_roll_up();
-  if until is null then
-    return;
-  end if;
-  tiendas := nexus_engine.lock_stores_to_roll_up(until, p_limit);
-  stores := cardinality(tiendas);
-  changed := nexus_engine.roll_up_locked(tiendas, until);
 end;
 $$;
 
@@ -117,6 +141,13 @@ begin
   end if;
   return nexus_engine.prove_horizon();
 end;
+$$;
+
+-- Held while the rollups of a store are written.
+create or replace function nexus_engine.rollup_lock(p_tienda_id uuid) returns bigint
+language sql immutable parallel safe
+as $$
+  select hashtextextended('rollup ' || p_tienda_id, 0)
 $$;
 
 -- Shared by roll-ups, exclusive for attach() and detach().
@@ -220,7 +251,7 @@ begin
     ) f on true
     cross join lateral (
       select min(d.day) as first_day, max(d.day) as last_day
-      from nexus_engine.rolled_day d where d.tienda_id = s.tienda_id
+      from nexus_engine.rollup d where d.tienda_id = s.tienda_id
     ) o
     where s.known_through is null
   ),
@@ -243,234 +274,5 @@ begin
     select m.tienda_id, m.day, m.day from marked m
   ) w;
   return spans;
-end;
-$$;
-
--- Every day of which there is any row, as often as there are rows.
-create or replace view nexus_engine.rolled_day as
-select d.tienda_id, d.day from nexus_engine.store_day d
-union all select h.tienda_id, h.day from nexus_engine.store_hour h
-union all select m.tienda_id, m.day from nexus_engine.method_day m
-union all select p.tienda_id, p.day from nexus_engine.product_day p;
-
--- Makes the rollups of these days equal to what the tickets say, in one statement, that is from one
--- snapshot, writing only what differs. Returns what it changed: the row that was there and the one
--- that is, null where there is none. Days after rollup_state.through are emptied. The settings are
--- those of rollup_state.
-create or replace function nexus_engine.recompute_days(p_spans nexus_engine.store_days[])
-returns table (rollup text, tienda_id uuid, day date, was jsonb, now jsonb)
-language sql
-as $$
-  with day as materialized (
-    select r.tienda_id, d.day, d.day <= r.through as is_closed, r.time_zone, r.cash_methods,
-      nexus_engine.local_instant(d.day - 1, r.summary_time, r.time_zone) as starts_at,
-      nexus_engine.local_instant(d.day, r.summary_time, r.time_zone) as ends_at
-    from unnest(p_spans) s
-    join nexus_engine.rollup_state r on r.tienda_id = s.tienda_id
-    cross join lateral (
-      select s.first_day + n as day from generate_series(0, s.last_day - s.first_day) n
-    ) d
-  ),
-  -- The fences (offset 0) keep the planner to the indexes: it cannot know how few days there are.
-  ticket as materialized (
-    select d.tienda_id, d.day, v.id, v.metodo_pago, v.total,
-      extract(hour from v.fecha at time zone d.time_zone)::smallint as hour
-    from day d
-    cross join lateral (
-      select v.id, v.fecha, v.metodo_pago::text, nexus_engine.ticket_total(v.total, v.fecha, v.created_at) as total
-      from public.ventas v
-      where d.is_closed and v.tienda_id = d.tienda_id and v.fecha >= d.starts_at and v.fecha < d.ends_at
-        and nexus_engine.is_sale(v.status_pago, v.metodo_pago, d.cash_methods)
-      offset 0
-    ) v
-  ),
-  line as (
-    select t.tienda_id, t.day, t.id, l.producto_id,
-      nexus_engine.quantity(l.cantidad) as units, nexus_engine.money(l.subtotal) as revenue
-    from ticket t
-    cross join lateral (
-      select l.producto_id, l.cantidad, l.subtotal from public.detalles_venta l where l.venta_id = t.id offset 0
-    ) l
-    where t.total is not null
-  ),
-
-  store_change as materialized (
-    select coalesce(n.tienda_id, o.tienda_id) as tienda_id, coalesce(n.day, o.day) as day,
-      n.total, n.tickets, n.unusable, to_jsonb(o) as was, case when n.day is not null then to_jsonb(n) end as now
-    from (
-      select t.tienda_id, t.day, coalesce(sum(t.total), 0) as total, count(t.total)::int as tickets,
-        (count(*) - count(t.total))::int as unusable
-      from ticket t group by t.tienda_id, t.day
-    ) n
-    full join (
-      select r.* from day d
-      cross join lateral (
-        select r.* from nexus_engine.store_day r where r.tienda_id = d.tienda_id and r.day = d.day offset 0
-      ) r
-    ) o on o.tienda_id = n.tienda_id and o.day = n.day
-    where (n.total, n.tickets, n.unusable) is distinct from (o.total, o.tickets, o.unusable)
-  ),
-  store_written as (
-    insert into nexus_engine.store_day (tienda_id, day, total, tickets, unusable)
-    select c.tienda_id, c.day, c.total, c.tickets, c.unusable from store_change c where c.now is not null
-    on conflict (tienda_id, day) do update
-      set total = excluded.total, tickets = excluded.tickets, unusable = excluded.unusable
-  ),
-  store_gone as (
-    delete from nexus_engine.store_day r using store_change c
-    where c.now is null and r.tienda_id = c.tienda_id and r.day = c.day
-  ),
-
-  hour_change as materialized (
-    select coalesce(n.tienda_id, o.tienda_id) as tienda_id, coalesce(n.day, o.day) as day,
-      coalesce(n.hour, o.hour) as hour, n.total, n.tickets,
-      to_jsonb(o) as was, case when n.day is not null then to_jsonb(n) end as now
-    from (
-      select t.tienda_id, t.day, t.hour, sum(t.total) as total, count(*)::int as tickets
-      from ticket t where t.total is not null group by t.tienda_id, t.day, t.hour
-    ) n
-    full join (
-      select r.* from day d
-      cross join lateral (
-        select r.* from nexus_engine.store_hour r where r.tienda_id = d.tienda_id and r.day = d.day offset 0
-      ) r
-    ) o on o.tienda_id = n.tienda_id and o.day = n.day and o.hour = n.hour
-    where (n.total, n.tickets) is distinct from (o.total, o.tickets)
-  ),
-  hour_written as (
-    insert into nexus_engine.store_hour (tienda_id, day, hour, total, tickets)
-    select c.tienda_id, c.day, c.hour, c.total, c.tickets from hour_change c where c.now is not null
-    on conflict (tienda_id, day, hour) do update set total = excluded.total, tickets = excluded.tickets
-  ),
-  hour_gone as (
-    delete from nexus_engine.store_hour r using hour_change c
-    where c.now is null and r.tienda_id = c.tienda_id and r.day = c.day and r.hour = c.hour
-  ),
-
-  method_change as materialized (
-    select coalesce(n.tienda_id, o.tienda_id) as tienda_id, coalesce(n.day, o.day) as day,
-      coalesce(n.metodo_pago, o.metodo_pago) as metodo_pago, n.total, n.tickets,
-      to_jsonb(o) as was, case when n.day is not null then to_jsonb(n) end as now
-    from (
-      select t.tienda_id, t.day, t.metodo_pago, sum(t.total) as total, count(*)::int as tickets
-      from ticket t where t.total is not null group by t.tienda_id, t.day, t.metodo_pago
-    ) n
-    full join (
-      select r.* from day d
-      cross join lateral (
-        select r.* from nexus_engine.method_day r where r.tienda_id = d.tienda_id and r.day = d.day offset 0
-      ) r
-    ) o on o.tienda_id = n.tienda_id and o.day = n.day and o.metodo_pago = n.metodo_pago
-    where (n.total, n.tickets) is distinct from (o.total, o.tickets)
-  ),
-  method_written as (
-    insert into nexus_engine.method_day (tienda_id, day, metodo_pago, total, tickets)
-    select c.tienda_id, c.day, c.metodo_pago, c.total, c.tickets from method_change c where c.now is not null
-    on conflict (tienda_id, day, metodo_pago) do update set total = excluded.total, tickets = excluded.tickets
-  ),
-  method_gone as (
-    delete from nexus_engine.method_day r using method_change c
-    where c.now is null and r.tienda_id = c.tienda_id and r.day = c.day and r.metodo_pago = c.metodo_pago
-  ),
-
-  product_change as materialized (
-    select coalesce(n.tienda_id, o.tienda_id) as tienda_id, coalesce(n.day, o.day) as day,
-      coalesce(n.producto_id, o.producto_id) as producto_id, n.units, n.revenue, n.tickets,
-      to_jsonb(o) as was, case when n.day is not null then to_jsonb(n) end as now
-    from (
-      select l.tienda_id, l.day, l.producto_id, sum(l.units) as units, sum(l.revenue) as revenue,
-        count(distinct l.id)::int as tickets
-      from line l where l.units is not null and l.revenue is not null
-      group by l.tienda_id, l.day, l.producto_id
-    ) n
-    full join (
-      select r.* from day d
-      cross join lateral (
-        select r.* from nexus_engine.product_day r where r.tienda_id = d.tienda_id and r.day = d.day offset 0
-      ) r
-    ) o on o.tienda_id = n.tienda_id and o.day = n.day and o.producto_id = n.producto_id
-    where (n.units, n.revenue, n.tickets) is distinct from (o.units, o.revenue, o.tickets)
-  ),
-  product_written as (
-    insert into nexus_engine.product_day (tienda_id, day, producto_id, units, revenue, tickets)
-    select c.tienda_id, c.day, c.producto_id, c.units, c.revenue, c.tickets from product_change c where c.now is not null
-    on conflict (tienda_id, day, producto_id) do update
-      set units = excluded.units, revenue = excluded.revenue, tickets = excluded.tickets
-  ),
-  product_gone as (
-    delete from nexus_engine.product_day r using product_change c
-    where c.now is null and r.tienda_id = c.tienda_id and r.day = c.day and r.producto_id = c.producto_id
-  )
-
-  select 'store_day', c.tienda_id, c.day, c.was, c.now from store_change c
-  union all select 'store_hour', c.tienda_id, c.day, c.was, c.now from hour_change c
-  union all select 'method_day', c.tienda_id, c.day, c.was, c.now from method_change c
-  union all select 'product_day', c.tienda_id, c.day, c.was, c.now from product_change c
-$$;
-
--- Rolls a store up, then compares all its rollups with its tickets, repairs them and returns the
--- differences: there are none, unless a mark is missing. Waits for another worker's lock.
-create or replace function nexus_engine.rebuild_rollups(p_tienda_id uuid)
-returns table (rollup text, tienda_id uuid, day date, was jsonb, now jsonb)
-language plpgsql
-as $$
-begin
-  return query select * from nexus_engine.check_rollups(array[p_tienda_id], date '1900-01-01', 1, 0);
-end;
-$$;
-
--- Rolls these stores up, then compares those of their days from p_from on, or whose number modulo
--- p_modulus is p_rest, with the tickets, repairs them and returns the differences. Nothing when
--- days may not be rolled up, see begin_roll_up.
-create or replace function nexus_engine.check_rollups(p_tiendas uuid[], p_from date, p_modulus int, p_rest int)
-returns table (rollup text, tienda_id uuid, day date, was jsonb, now jsonb)
-language plpgsql
-as $$
-#variable_conflict use_column
-declare
-  until timestamptz := nexus_engine.begin_roll_up();
-  spans nexus_engine.store_days[];
-begin
-  if until is null then
-    return;
-  end if;
-  perform pg_advisory_xact_lock(k.key)
-  from (select hashtextextended('rollup ' || t, 0) as key from unnest(p_tiendas) t order by 1) k;
-  perform nexus_engine.roll_up_locked(p_tiendas, until);
-
-  select array_agg(row(r.tienda_id, d.day, d.day)::nexus_engine.store_days) into spans
-  from nexus_engine.rollup_state r
-  cross join lateral (
-    select least(
-        (select min(o.day) from nexus_engine.rolled_day o where o.tienda_id = r.tienda_id),
-        (select (min(v.fecha) at time zone r.time_zone)::date from public.ventas v
-          where v.tienda_id = r.tienda_id and v.fecha >= timestamptz '1900-01-01 00:00:00Z')) as first_day,
-      greatest(r.through, (select max(o.day) from nexus_engine.rolled_day o where o.tienda_id = r.tienda_id)) as last_day
-  ) b
-  cross join lateral (
-    select b.first_day + n as day from generate_series(0, b.last_day - b.first_day) n
-  ) d
-  where r.tienda_id = any (p_tiendas) and (d.day >= p_from or (d.day - date '2000-01-01') % p_modulus = p_rest);
-  return query select * from nexus_engine.recompute_days(spans);
-end;
-$$;
-
--- check_rollups for the next p_limit stores after p_after, by id: their last eight days, and every
--- p_modulus-th of the others, another one each night.
---   returns the last of the stores, null when there are no more, how many, and how many rows differed.
-create or replace function nexus_engine.check_rollups_batch(
-  p_after uuid, p_limit int, p_modulus int, p_as_of timestamptz,
-  out last_store uuid, out stores int, out repaired int
-) language plpgsql
-as $$
-declare
-  tiendas uuid[] := array(
-    select t.id from public.tiendas t where p_after is null or t.id > p_after order by t.id limit p_limit);
-  today date := (p_as_of at time zone 'UTC')::date;
-begin
-  stores := cardinality(tiendas);
-  last_store := tiendas[stores];
-  select count(*) into repaired
-  from nexus_engine.check_rollups(tiendas, today - 8, p_modulus, (today - date '2000-01-01') % p_modulus);
 end;
 $$;
