@@ -14,6 +14,7 @@ export default defineTask({
     let after: string | null = null;
     let stores = 0;
     let repaired = 0;
+    const failed: string[] = [];
     for (;;) {
       signal.throwIfAborted();
       const batch: Batch | undefined = await transaction(async (client) => {
@@ -27,10 +28,14 @@ export default defineTask({
       after = batch.last_store;
       stores += batch.stores;
       repaired += batch.repaired;
+      failed.push(...batch.failed);
+    }
+    if (failed.length > 0) {
+      log.error({ failed }, "stores could not be compared, see nexus_engine.store_failure");
     }
     if (repaired > 0) log.warn({ repaired }, "rollups were not what the tickets say");
-    return { stores, repaired };
+    return { stores, repaired, failed: failed.length };
   },
 });
 
-type Batch = { last_store: string | null; stores: number; repaired: number };
+type Batch = { last_store: string | null; stores: number; repaired: number; failed: string[] };

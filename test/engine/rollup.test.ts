@@ -4,7 +4,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool } from "pg";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addSale, addStore, setSettings } from "../support/fixtures.ts";
-import { runJobs } from "../support/jobs.ts";
+import { jobsLeft, runJobs } from "../support/jobs.ts";
 import { assertReportsExact, rollUp, rollupRows, rowsOfTickets } from "../support/rollups.ts";
 
 const hour = 3_600_000;
@@ -230,6 +230,63 @@ describe("a rollup", () => {
     const { rowCount } = await db.pool.query("select from nexus_engine.rollup_state");
     assert.equal(rowCount, 13);
     assert.equal(await marks(db.pool), 0);
+    await exact();
+  });
+
+  it("of one store whose data raises stops no other store, and is made good later", async () => {
+    const stores = await Promise.all(Array.from({ length: 7 }, () => addStore(db.pool)));
+    for (const tienda of stores) await addSale(db.pool, tienda, { fecha: ago(30), total: 1 });
+    const bad = stores[3] as string;
+    const failures = async () =>
+      (
+        await db.pool.query(
+          "select tienda_id, sqlstate, occurrences, resolved_at is null as open from nexus_engine.store_failure where tipo = 'ROLLUP'",
+        )
+      ).rows;
+    const rolled = async () =>
+      (
+        await db.pool.query<{ tienda_id: string }>(
+          "select tienda_id from nexus_engine.store_day where tienda_id = any ($1)",
+          [stores],
+        )
+      ).rows.map((row) => row.tienda_id);
+    await db.pool.query(`alter table nexus_engine.store_day add check (tienda_id <> '${bad}')`);
+    for (const task of ["roll_up", "roll_up", "check_rollups"]) {
+      await db.pool.query("select graphile_worker.add_job($1)", [task]);
+      await runJobs(worker);
+      assert.deepEqual(await jobsLeft(db.pool), []);
+    }
+    assert.deepEqual((await rolled()).sort(), stores.filter((id) => id !== bad).sort());
+    assert.deepEqual(await failures(), [
+      { tienda_id: bad, sqlstate: "23514", occurrences: 3, open: true },
+    ]);
+    await assertReportsExact(db.pool, [bad], new Date());
+
+    await db.pool.query(
+      "alter table nexus_engine.store_day drop constraint store_day_tienda_id_check",
+    );
+    await db.pool.query("select graphile_worker.add_job('roll_up')");
+    await runJobs(worker);
+    assert.equal((await rolled()).length, stores.length);
+    assert.deepEqual(
+      (await failures()).map(({ open }) => open),
+      [false],
+    );
+    await exact();
+  });
+
+  it("raises what may pass, for the job to be retried", async () => {
+    await sale(50);
+    const holder = await db.pool.connect();
+    await holder.query("begin; lock table nexus_engine.store_day");
+    const roller = await db.pool.connect();
+    await roller.query("set lock_timeout = '50ms'; select nexus_engine.note_horizon()");
+    await assert.rejects(roller.query("select nexus_engine.roll_up(100)"), { code: "55P03" });
+    await roller.query("reset lock_timeout");
+    roller.release();
+    await holder.query("commit");
+    holder.release();
+    await rollUp(worker);
     await exact();
   });
 
