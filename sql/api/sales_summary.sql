@@ -79,8 +79,12 @@ $$;
 
 -- Totals of the business days from p_desde to p_hasta, and of today, yesterday, week and month.
 -- Arguments and errors as of nexus_engine.report_days.
+-- Planned once a session: planning takes as long as running it, and with a long history Postgres
+-- (from 18 on; before, it plans at every call) thought it worth doing again each time. By index,
+-- because that may be while the tables are still empty.
 create function nexus_engine.sales_summary(p_tienda_id uuid, p_desde date, p_hasta date, p_as_of timestamptz)
 returns nexus_api.sales_summary language sql stable
+set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
   with days as materialized (
     select * from nexus_engine.report_days(p_tienda_id, p_desde, p_hasta, p_as_of)

@@ -3,11 +3,12 @@ import { Pool } from "pg";
 import { globalSetup, globalTeardown } from "../support/cluster.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { rollUp } from "../support/rollups.ts";
-import { median } from "./figures.ts";
+import { median, printTable } from "./figures.ts";
 
 /**
  * Five years of sales against 60 days: `node test/bench/rollups.ts`. Nothing may cost more for a longer
- * history.
+ * history. Measured is the CPU time of the backends, read from /proc, so the server runs on this
+ * machine, which must be Linux.
  */
 const storeCount = 10;
 const ticketsPerDay = 20;
@@ -53,11 +54,11 @@ async function makeIndex(pool: Pool): Promise<void> {
 /** Connections as the API's are, to be ended. */
 const owners: Pool[] = [];
 
-/** What is measured, by name; the first of a pair is not timed. */
-type Probes = Record<
-  string,
-  [prepare: (n: number) => Promise<unknown>, run: () => Promise<unknown>]
->;
+/** What is measured, by name; the first of a pair is not. The backends are those that work for it. */
+type Probes = {
+  backends: number[];
+  byName: Record<string, [prepare: (n: number) => Promise<unknown>, run: () => Promise<unknown>]>;
+};
 
 async function probesOf(db: TestDatabase, days: number): Promise<Probes> {
   const worker = db.poolAs("nexus_worker", 1);
@@ -73,7 +74,7 @@ async function probesOf(db: TestDatabase, days: number): Promise<Probes> {
     );
   const rollUpNow = () => worker.query("select nexus_engine.roll_up(250)");
   const nothing = async () => {};
-  return {
+  const byName: Probes["byName"] = {
     "roll up one day's changes, last week": [(n) => change(n, 3), rollUpNow],
     "roll up one day's changes, any day": [
       (n) => change(n, 2 + ((n * 7919) % (days - 4))),
@@ -97,20 +98,32 @@ async function probesOf(db: TestDatabase, days: number): Promise<Probes> {
       () => owner.query("select nexus_engine.sales_summary($1, null, null, now())", [stores[0]]),
     ],
   };
+  return { backends: [await backendOf(worker), await backendOf(owner)], byName };
+}
+
+async function backendOf(pool: Pool): Promise<number> {
+  return (await pool.query<{ pid: number }>("select pg_backend_pid() as pid")).rows[0]?.pid ?? 0;
+}
+
+/** Milliseconds that these processes have been on a CPU. */
+async function cpuOf(pids: number[]): Promise<number> {
+  const texts = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/schedstat`, "utf8")));
+  return texts.reduce((sum, text) => sum + Number(text.split(" ")[0]) / 1e6, 0);
 }
 
 /** Medians of both, in turns, so that what else the machine does falls on both. */
 async function compare(small: Probes, large: Probes): Promise<[string, number, number][]> {
   const medians: [string, number, number][] = [];
-  for (const [name, probe] of Object.entries(small)) {
+  for (const name of Object.keys(small.byName)) {
     const took: [number[], number[]] = [[], []];
     for (let n = 0; n < 44; n += 1) {
-      for (const [which, [prepare, run]] of [probe, large[name] ?? probe].entries()) {
-        await prepare(n);
-        const started = performance.now();
-        await run();
+      for (const [which, { backends, byName }] of [small, large].entries()) {
+        const [prepare, run] = byName[name] ?? [];
+        await prepare?.(n);
+        const before = await cpuOf(backends);
+        await run?.();
         // The first runs warm up.
-        if (n > 2) took[which]?.push(performance.now() - started);
+        if (n > 2) took[which]?.push((await cpuOf(backends)) - before);
       }
     }
     medians.push([name, median(took[0]), median(took[1])]);
@@ -125,12 +138,16 @@ async function main(): Promise<void> {
   const large = await openShops(long);
   try {
     const compared = await compare(await probesOf(small, short), await probesOf(large, long));
-    console.log(`${"milliseconds, medians".padEnd(44)} ${short} days  ${long} days  ratio`);
-    for (const [name, few, many] of compared) {
-      console.log(
-        `${name.padEnd(44)} ${few.toFixed(2).padStart(7)}  ${many.toFixed(2).padStart(9)}  ${(many / few).toFixed(2)}`,
-      );
-    }
+    printTable(
+      "What a longer history costs: milliseconds of CPU, medians",
+      ["", `${short} days`, `${long} days`, "ratio"],
+      compared.map(([name, few, many]) => [
+        name,
+        few.toFixed(2),
+        many.toFixed(2),
+        (many / few).toFixed(2),
+      ]),
+    );
   } finally {
     await Promise.all(owners.map((owner) => owner.end()));
     await small.drop();
