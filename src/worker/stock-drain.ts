@@ -2,14 +2,18 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool, PoolClient } from "pg";
 import type { Logger } from "../log.ts";
 
+/** How often the outbox is looked into while awake, and for how long after it had something. */
+const awake = { pollMs: 5, forMs: 50 };
 /**
- * How long an event may wait whose bell was not rung, because another's still lay in the outbox, or
- * not heard: at most half as long again as its transaction took to commit, and never over a second.
+ * Asleep, a sale's bell wakes us. An event whose bell was not rung, because we were awake when its
+ * sale asked but not when it committed, or not heard, waits at most half as long again as its
+ * transaction took, and never over a second.
  */
-const pollMs = { first: 5, growth: 1.5, most: 1000 };
+const asleep = { growth: 1.5, mostMs: 1000 };
 const retryMs = 1000;
-/** Events looked at in one transaction. */
-const eventsPerDrain = 5000;
+/** Events of one store, and of all stores with fewer, that are looked at in one transaction. */
+const share = 250;
+const atOnce = 500;
 
 export type StockDrain = {
   /** Ends after the transaction that is running. */
@@ -17,9 +21,8 @@ export type StockDrain = {
 };
 
 /**
- * Empties the outbox of stock crossings as soon as the bell rings, looks again soon after it found
- * something, then less and less often: a sale that came while the outbox was being emptied rang no
- * bell.
+ * Empties the outbox of stock crossings as soon as the bell rings. While sales bring more it stays
+ * awake and looks by itself, so that they need not ring: a bell makes commits take turns.
  */
 export function startStockDrain(pool: Pool, log: Logger): StockDrain {
   const stopping = new AbortController();
@@ -54,23 +57,32 @@ async function listenAndDrain(signal: AbortSignal, pool: Pool): Promise<void> {
   };
   client.on("notification", onBell);
   signal.addEventListener("abort", onBell);
-  let waitMs = pollMs.first;
+  let isAwake = false;
+  let lastFound = Number.NEGATIVE_INFINITY;
+  let waitMs = awake.pollMs;
   try {
     await client.query("listen nexus_stock");
     // A crash that loses what was drained brings back the events that it was drained from.
     await client.query("set synchronous_commit = off");
     while (!signal.aborted) {
-      const called = rung;
       rung = false;
-      const found = await drain(client, signal);
+      if (await drain(client, signal)) lastFound = performance.now();
       if (rung || signal.aborted) continue;
-      waitMs = found || called ? pollMs.first : Math.min(waitMs * pollMs.growth, pollMs.most);
+      if (performance.now() - lastFound < awake.forMs) {
+        isAwake ||= await stayAwake(client);
+        waitMs = awake.pollMs;
+      } else {
+        if (isAwake) await fallAsleep(client);
+        isAwake = false;
+        waitMs = Math.min(waitMs * asleep.growth, asleep.mostMs);
+      }
       const { promise, resolve } = Promise.withResolvers<void>();
       wake = resolve;
-      const timer = setTimeout(resolve, waitMs);
+      const timer = setTimeout(resolve, rung || signal.aborted ? 0 : waitMs);
       await promise;
       clearTimeout(timer);
     }
+    if (isAwake) await fallAsleep(client);
     await client.query("unlisten nexus_stock; reset synchronous_commit");
     client.release();
   } catch (error) {
@@ -83,16 +95,42 @@ async function listenAndDrain(signal: AbortSignal, pool: Pool): Promise<void> {
   }
 }
 
-/** Whether there was anything in the outbox. */
+/**
+ * Whether there was anything in the outbox, or still is, of a store that somebody else is reconciling.
+ * Stores with a few events and a share of a backlog take turns, so that an import of one store keeps
+ * no other waiting.
+ */
 async function drain(client: PoolClient, signal: AbortSignal): Promise<boolean> {
   let found = false;
   while (!signal.aborted) {
-    const { rows } = await client.query<{ stores: number }>(
-      "select nexus_engine.drain_stock_events($1, $2) as stores",
-      [eventsPerDrain, new Date()],
-    );
-    if (!rows[0]?.stores) break;
+    const few = await drainOnce(client, false);
+    const many = few.backlogs && !signal.aborted ? await drainOnce(client, true) : undefined;
+    found ||= few.passed_over || Boolean(many?.passed_over);
+    if (few.events === 0 && !many?.events) break;
     found = true;
   }
   return found;
+}
+
+type Drained = { events: number; backlogs: boolean; passed_over: boolean };
+
+async function drainOnce(client: PoolClient, backlog: boolean): Promise<Drained> {
+  const { rows } = await client.query<Drained>({
+    name: "drain_outbox",
+    text: "select * from nexus_engine.drain_outbox($1, $2, $3, $4)",
+    values: [share, atOnce, backlog, new Date()],
+  });
+  return rows[0] ?? { events: 0, backlogs: false, passed_over: false };
+}
+
+/** False while another drain is awake, or a sale is asking whether one is. */
+async function stayAwake(client: PoolClient): Promise<boolean> {
+  const { rows } = await client.query<{ awake: boolean }>(
+    "select nexus_engine.stay_awake() as awake",
+  );
+  return rows[0]?.awake ?? false;
+}
+
+async function fallAsleep(client: PoolClient): Promise<void> {
+  await client.query("select nexus_engine.fall_asleep()");
 }

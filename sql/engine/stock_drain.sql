@@ -1,0 +1,248 @@
+-- Empties the outbox of stock crossings: what happened to a product is told within milliseconds, and
+-- an import of a hundred thousand products of one store keeps no other store waiting.
+
+-- The stores that have events, with how many (p_most at most) and the oldest. From store to store by
+-- index, whatever the number of events.
+create or replace function nexus_engine.stores_with_events(p_most int)
+returns table (tienda_id uuid, first_id bigint, events bigint)
+language sql stable
+as $$
+  with recursive store as (
+    (select e.tienda_id, e.id from nexus_engine.stock_event e order by e.tienda_id, e.id limit 1)
+    union all
+    select n.tienda_id, n.id
+    from store s
+    cross join lateral (
+      select e.tienda_id, e.id from nexus_engine.stock_event e
+      where e.tienda_id > s.tienda_id order by e.tienda_id, e.id limit 1
+    ) n
+  )
+  select s.tienda_id, s.id, n.events
+  from store s
+  cross join lateral (
+    select count(*) as events from (
+      select from nexus_engine.stock_event e where e.tienda_id = s.tienda_id limit p_most
+    ) e
+  ) n
+$$;
+
+-- The lock that nexus_engine.lock_stores takes.
+create or replace function nexus_engine.store_lock(p_tienda_id uuid) returns bigint
+language sql immutable parallel safe
+as $$
+  select hashtextextended(p_tienda_id::text, 0)
+$$;
+
+-- Tells what the events say, in one short transaction, for stores that nobody else is reconciling.
+--   p_share: how many events of a store are looked at in one transaction. Stores with fewer are done
+--     together, those with the fewest first, p_limit events in all.
+--   p_backlog: instead, one share of the store with the oldest event among those that have as many or
+--     more. The caller takes turns, so that each waits for one short transaction of the other.
+--   returns the events taken; whether there are backlogs; and whether a store had to be passed over.
+-- Errors: NX004 outside READ COMMITTED.
+create or replace function nexus_engine.drain_outbox(
+  p_share int, p_limit int, p_backlog boolean, p_as_of timestamptz,
+  out events int, out backlogs boolean, out passed_over boolean
+) language plpgsql
+as $$
+declare
+  tiendas uuid[] := '{}';
+  candidate record;
+begin
+  if current_setting('transaction_isolation') <> 'read committed' then
+    raise exception 'drain_outbox: expected transaction isolation read committed, got %',
+      current_setting('transaction_isolation') using errcode = 'NX004';
+  end if;
+  events := 0; backlogs := false; passed_over := false;
+  for candidate in
+    select s.tienda_id, s.events from nexus_engine.stores_with_events(p_share) s
+    order by case when not p_backlog then s.events end, s.first_id
+  loop
+    backlogs := backlogs or candidate.events >= p_share;
+    continue when (candidate.events >= p_share) <> p_backlog or events >= p_limit;
+    if pg_try_advisory_xact_lock(nexus_engine.store_lock(candidate.tienda_id)) then
+      tiendas := tiendas || candidate.tienda_id;
+      events := events + candidate.events;
+    else
+      passed_over := true;
+    end if;
+    exit when p_backlog and events > 0;
+  end loop;
+  if events > 0 then
+    perform nexus_engine.tell_crossings(tiendas, p_share, p_as_of);
+  end if;
+end;
+$$;
+
+-- Of the stores that the caller has locked in an earlier statement. A store for which that fails goes
+-- to the reconciler, which isolates it.
+create or replace function nexus_engine.tell_crossings(p_tiendas uuid[], p_share int, p_as_of timestamptz)
+returns void language plpgsql
+as $$
+declare
+  products nexus_engine.product_ref[];
+  announced nexus_engine.announcement[];
+  it record;
+begin
+  if nexus_engine.sees_crossings(p_tiendas) then
+    begin
+      products := nexus_engine.take_crossings(p_tiendas, p_share);
+      for it in
+        select t.tipo from nexus_engine.insight_type t
+        where t.enabled and t.tipo in ('PRODUCTO_SIN_STOCK', 'STOCK_BAJO') order by t.tipo
+      loop
+        announced := announced || nexus_engine.reconcile_products(it.tipo, products, p_as_of);
+      end loop;
+      if cardinality(announced) > 0 then
+        perform nexus_engine.announce(announced);
+      end if;
+      return;
+    exception when others then
+      if nexus_engine.is_passing(sqlstate) then
+        raise;
+      end if;
+      raise warning 'nexus: crossings could not be told one by one, whole stores are reconciled: %', sqlerrm;
+    end;
+  end if;
+  perform nexus_engine.reconcile(array['PRODUCTO_SIN_STOCK', 'STOCK_BAJO'], p_tiendas, p_as_of);
+  -- Events of stores that are not active, which the reconciler passes over.
+  delete from nexus_engine.stock_event e
+  where e.tienda_id = any (p_tiendas)
+    and not exists (select from public.tiendas t where t.id = e.tienda_id and t.is_active);
+end;
+$$;
+
+-- Takes p_share events at most of each of these stores, the oldest first, brings stock_watch up to date
+-- with them, and returns the products that they are about. By index and by ctid (nobody else deletes
+-- events of a locked store, and nobody updates any), because a plan made while the outbox is empty, as
+-- it usually is, would compare every event with every other when it is full.
+create or replace function nexus_engine.take_crossings(p_tiendas uuid[], p_share int)
+returns nexus_engine.product_ref[] language plpgsql set enable_seqscan = off
+as $$
+declare
+  events nexus_engine.stock_event[];
+begin
+  with taken as (
+    delete from nexus_engine.stock_event e
+    where e.ctid = any (array(
+      select n.ctid from unnest(p_tiendas) t
+      cross join lateral (
+        select n.ctid from nexus_engine.stock_event n where n.tienda_id = t order by n.id limit p_share
+      ) n))
+    returning e.*
+  )
+  select array_agg(t::nexus_engine.stock_event order by t.id) into events from taken t;
+  perform nexus_engine.follow_stock_events(events);
+  return array(
+    select distinct row(e.tienda_id, e.producto_id)::nexus_engine.product_ref
+    from unnest(events) e
+    where exists (select from public.tiendas t where t.id = e.tienda_id and t.is_active));
+end;
+$$;
+
+-- Makes the insights of one stock type about these products, and no others, equal to what its function
+-- says: what the reconciler does for whole stores, under the same locks.
+create or replace function nexus_engine.reconcile_products(
+  p_tipo text, p_products nexus_engine.product_ref[], p_as_of timestamptz
+) returns nexus_engine.announcement[]
+language plpgsql
+as $$
+declare
+  speaking uuid[] := array(
+    select s.tienda_id from nexus_engine.store s
+    where s.tienda_id in (select p.tienda_id from unnest(p_products) p) and not p_tipo = any (s.muted_types));
+  findings nexus_engine.finding[];
+begin
+  execute format('select array_agg(f) from nexus_engine.%I($1, $2) f where f.subject = any ($3)', 'insight_' || lower(p_tipo))
+  into findings using speaking, p_as_of, array(select p.producto_id::text from unnest(p_products) p);
+  return nexus_engine.apply_products(p_tipo, p_products, findings, p_as_of);
+end;
+$$;
+
+-- nexus_engine.apply_findings, for these products only: their findings are all that there are of them.
+-- The fences (offset 0) keep the planner to the keys: a plan made while the tables are empty joined all
+-- that there is, in a time that grew with its square.
+create or replace function nexus_engine.apply_products(
+  p_tipo text, p_products nexus_engine.product_ref[], p_findings nexus_engine.finding[], p_as_of timestamptz
+) returns nexus_engine.announcement[]
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+as $$
+declare
+  changes nexus_engine.change[];
+  told nexus_engine.announcement[];
+begin
+  select array_agg(row(
+    p.tienda_id, p.producto_id::text, f.nivel_urgencia, f.mensaje, f.extra_data, f.content_hash, o.tienda_id is not null,
+    o.insight_id, o.nivel_urgencia, coalesce(i.is_active, false),
+    case when f.mensaje is not null and (o.tienda_id is null or (
+        not coalesce(i.is_active, false)
+        and nexus_engine.urgencia_rank(f.nivel_urgencia) < nexus_engine.urgencia_rank(o.nivel_urgencia)))
+      then gen_random_uuid() end
+  )::nexus_engine.change)
+  into changes
+  from unnest(p_products) p
+  left join (
+    select u.*, hash_record_extended(row(u.nivel_urgencia, u.mensaje, u.extra_data), 0) as content_hash
+    from unnest(p_findings) u
+  ) f on f.tienda_id = p.tienda_id and f.subject = p.producto_id::text
+  left join lateral (
+    select o.* from nexus_engine.open_insight o
+    where o.tienda_id = p.tienda_id and o.tipo = p_tipo and o.subject = p.producto_id::text offset 0
+  ) o on true
+  left join lateral (
+    select i.is_active from public.insights i where i.id = o.insight_id offset 0
+  ) i on true
+  where f.content_hash is distinct from o.content_hash;
+  if changes is null then
+    return null;
+  end if;
+
+  with inserted as (
+    insert into public.insights (id, tienda_id, tipo, mensaje, nivel_urgencia, is_active, extra_data, created_at)
+    select c.new_id, c.tienda_id, p_tipo, c.mensaje, c.nivel_urgencia, true, c.extra_data, p_as_of
+    from unnest(changes) c where c.new_id is not null
+    returning tienda_id, id
+  ),
+  opened as (
+    insert into nexus_engine.open_insight (tienda_id, tipo, subject, insight_id, nivel_urgencia, content_hash, since)
+    select c.tienda_id, p_tipo, c.subject, c.new_id, c.nivel_urgencia, c.content_hash, p_as_of
+    from unnest(changes) c where c.new_id is not null and not c.was_open
+  )
+  select array_agg(row(i.tienda_id, i.id, 'new')::nexus_engine.announcement) into told from inserted i;
+  if not exists (select from unnest(changes) c where c.was_open) then
+    return told;
+  end if;
+  select told || a.announced into told
+  from nexus_engine.apply_changes(p_tipo, array(select c from unnest(changes) c where c.was_open), p_as_of) a;
+  return told;
+end;
+$$;
+
+-- What the release before calls.
+create or replace function nexus_engine.drain_stock_events(p_limit int, p_as_of timestamptz)
+returns int language plpgsql
+as $$
+declare
+  drained record;
+begin
+  select * into drained from nexus_engine.drain_outbox(p_limit, p_limit, false, p_as_of);
+  if drained.events = 0 and drained.backlogs then
+    select * into drained from nexus_engine.drain_outbox(p_limit, p_limit, true, p_as_of);
+  end if;
+  return drained.events;
+end;
+$$;
+
+-- Says that this session looks into the outbox every few milliseconds, so that sales need not ring.
+-- False when another drain says so, or while a sale is asking: to be tried again.
+create or replace function nexus_engine.stay_awake() returns boolean
+language sql
+as $$
+  select pg_try_advisory_lock(nexus_engine.awake_lock())
+$$;
+
+create or replace function nexus_engine.fall_asleep() returns boolean
+language sql
+as $$
+  select pg_advisory_unlock(nexus_engine.awake_lock())
+$$;
