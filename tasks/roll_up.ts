@@ -18,7 +18,7 @@ export default defineTask({
       signal.throwIfAborted();
       const batch = await transaction(async (client) => {
         const { rows } = await client.query<{ stores: number; changed: number; failed: string[] }>(
-          "select * from nexus_engine.roll_up($1, $2)",
+          "select * from nexus_engine.roll_up_batch($1, $2)",
           [settings.storesPerJob, failed],
         );
         return rows[0];

@@ -3,14 +3,13 @@
 
 -- Brings the rollups of stores up to date: their days that have closed since, and those that were
 -- marked. In one transaction, short enough to be repeated; the task calls it until it does nothing.
---   p_limit: how many stores, see lock_stores_to_roll_up.
+--   p_limit: how many stores, see take_stores_to_roll_up.
 --   p_except: stores to be passed over, because they failed a moment ago.
 --   returns how many stores there were, how many rows of rollups changed, and the stores that failed.
 -- Reads no clock but the horizon's, which is the database's own and that of the triggers.
 -- Errors: NX004 outside READ COMMITTED.
-drop function if exists nexus_engine.roll_up(int);
-create or replace function nexus_engine.roll_up(
-  p_limit int, p_except uuid[] default '{}', out stores int, out changed int, out failed uuid[]
+create or replace function nexus_engine.roll_up_batch(
+  p_limit int, p_except uuid[], out stores int, out changed int, out failed uuid[]
 ) language plpgsql
 as $$
 declare
@@ -22,7 +21,7 @@ begin
   if until is null then
     return;
   end if;
-  tiendas := nexus_engine.lock_stores_to_roll_up(until, p_limit, p_except);
+  tiendas := nexus_engine.take_stores_to_roll_up(until, p_limit, p_except);
   stores := cardinality(tiendas);
   if stores > 0 then
     select r.changed, r.failed into changed, failed
@@ -96,8 +95,7 @@ $$;
 -- Takes the lock of every store that wants rolling up and that no other worker has: it has marks, a
 -- day of it has closed, it was never rolled up, or its settings are others. At most p_limit, of
 -- which those to be rolled up whole count fifty times.
-drop function if exists nexus_engine.lock_stores_to_roll_up(timestamptz, int);
-create or replace function nexus_engine.lock_stores_to_roll_up(p_until timestamptz, p_limit int, p_except uuid[])
+create or replace function nexus_engine.take_stores_to_roll_up(p_until timestamptz, p_limit int, p_except uuid[])
 returns uuid[] language plpgsql
 as $$
 declare

@@ -70,8 +70,7 @@ $$;
 -- p_modulus-th of the others, another one each night.
 --   returns the last of the stores, null when there are no more; how many; how many rows differed; and
 --     the stores for which that failed, see roll_up_isolated.
-drop function if exists nexus_engine.check_rollups_batch(uuid, int, int, timestamptz);
-create or replace function nexus_engine.check_rollups_batch(
+create or replace function nexus_engine.compare_rollups_batch(
   p_after uuid, p_limit int, p_modulus int, p_as_of timestamptz,
   out last_store uuid, out stores int, out repaired int, out failed uuid[]
 ) language plpgsql

@@ -3,7 +3,6 @@
 -- All rollups, as rows of one shape.
 --   key: what a day is divided by: the hour, the method of payment, the product; '' for the day itself.
 --   total: of a product its revenue.
-drop view if exists nexus_engine.rolled_day;
 create or replace view nexus_engine.rollup as
 select 'store_day' as rollup, d.tienda_id, d.day, '' as key, d.total, d.tickets, d.unusable, null::numeric as units
 from nexus_engine.store_day d
@@ -13,6 +12,10 @@ union all
 select 'method_day', m.tienda_id, m.day, m.metodo_pago, m.total, m.tickets, null, null from nexus_engine.method_day m
 union all
 select 'product_day', p.tienda_id, p.day, p.producto_id::text, p.revenue, p.tickets, null, p.units from nexus_engine.product_day p;
+
+-- What the release before reads. The next release drops it.
+create or replace view nexus_engine.rolled_day as
+select r.tienda_id, r.day from nexus_engine.rollup r;
 
 -- Makes the rollups of these days equal to what the tickets say, in one statement, that is from one
 -- snapshot, writing only what differs. Returns what it changed: the row that was there and the one

@@ -114,19 +114,3 @@ begin
   return null;
 end;
 $$;
-
--- What the triggers of the release before call until attach() has made them anew, and what its attach()
--- calls. The next release drops both.
-create or replace function nexus_engine.on_sale_insert() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp
-as $$
-begin
-  perform nexus_engine.mark_hour(new.tienda_id, new.fecha);
-  return null;
-end;
-$$;
-create or replace function nexus_engine.make_sale_triggers() returns void
-language sql
-as $$
-  select nexus_engine.make_triggers('public.ventas'), nexus_engine.make_triggers('public.detalles_venta')
-$$;

@@ -141,7 +141,7 @@ end;
 $$;
 
 -- Makes the insights of one stock type about these products, and no others, equal to what its function
--- says: what the reconciler does for whole stores, under the same locks.
+-- says: what the reconciler does for whole stores, under the same locks. Returns what to announce.
 create or replace function nexus_engine.reconcile_products(
   p_tipo text, p_products nexus_engine.product_ref[], p_as_of timestamptz
 ) returns nexus_engine.announcement[]
@@ -153,83 +153,24 @@ declare
     where s.tienda_id in (select p.tienda_id from unnest(p_products) p) and not p_tipo = any (s.muted_types));
   findings nexus_engine.finding[];
 begin
-  execute format('select array_agg(f) from nexus_engine.%I($1, $2) f where f.subject = any ($3)', 'insight_' || lower(p_tipo))
-  into findings using speaking, p_as_of, array(select p.producto_id::text from unnest(p_products) p);
-  return nexus_engine.apply_products(p_tipo, p_products, findings, p_as_of);
-end;
-$$;
-
--- nexus_engine.apply_findings, for these products only: their findings are all that there are of them.
--- The fences (offset 0) keep the planner to the keys: a plan made while the tables are empty joined all
--- that there is, in a time that grew with its square.
-create or replace function nexus_engine.apply_products(
-  p_tipo text, p_products nexus_engine.product_ref[], p_findings nexus_engine.finding[], p_as_of timestamptz
-) returns nexus_engine.announcement[]
-language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
-as $$
-declare
-  changes nexus_engine.change[];
-  told nexus_engine.announcement[];
-begin
-  select array_agg(row(
-    p.tienda_id, p.producto_id::text, f.nivel_urgencia, f.mensaje, f.extra_data, f.content_hash, o.tienda_id is not null,
-    o.insight_id, o.nivel_urgencia, coalesce(i.is_active, false),
-    case when f.mensaje is not null and (o.tienda_id is null or (
-        not coalesce(i.is_active, false)
-        and nexus_engine.urgencia_rank(f.nivel_urgencia) < nexus_engine.urgencia_rank(o.nivel_urgencia)))
-      then gen_random_uuid() end
-  )::nexus_engine.change)
-  into changes
-  from unnest(p_products) p
-  left join (
-    select u.*, hash_record_extended(row(u.nivel_urgencia, u.mensaje, u.extra_data), 0) as content_hash
-    from unnest(p_findings) u
-  ) f on f.tienda_id = p.tienda_id and f.subject = p.producto_id::text
-  left join lateral (
-    select o.* from nexus_engine.open_insight o
-    where o.tienda_id = p.tienda_id and o.tipo = p_tipo and o.subject = p.producto_id::text offset 0
-  ) o on true
-  left join lateral (
-    select i.is_active from public.insights i where i.id = o.insight_id offset 0
-  ) i on true
-  where f.content_hash is distinct from o.content_hash;
-  if changes is null then
-    return null;
-  end if;
-
-  with inserted as (
-    insert into public.insights (id, tienda_id, tipo, mensaje, nivel_urgencia, is_active, extra_data, created_at)
-    select c.new_id, c.tienda_id, p_tipo, c.mensaje, c.nivel_urgencia, true, c.extra_data, p_as_of
-    from unnest(changes) c where c.new_id is not null
-    returning tienda_id, id
-  ),
-  opened as (
-    insert into nexus_engine.open_insight (tienda_id, tipo, subject, insight_id, nivel_urgencia, content_hash, since)
-    select c.tienda_id, p_tipo, c.subject, c.new_id, c.nivel_urgencia, c.content_hash, p_as_of
-    from unnest(changes) c where c.new_id is not null and not c.was_open
-  )
-  select array_agg(row(i.tienda_id, i.id, 'new')::nexus_engine.announcement) into told from inserted i;
-  if not exists (select from unnest(changes) c where c.was_open) then
-    return told;
-  end if;
-  select told || a.announced into told
-  from nexus_engine.apply_changes(p_tipo, array(select c from unnest(changes) c where c.was_open), p_as_of) a;
-  return told;
-end;
-$$;
-
--- What the release before calls.
-create or replace function nexus_engine.drain_stock_events(p_limit int, p_as_of timestamptz)
-returns int language plpgsql
-as $$
-declare
-  drained record;
-begin
-  select * into drained from nexus_engine.drain_outbox(p_limit, p_limit, false, p_as_of);
-  if drained.events = 0 and drained.backlogs then
-    select * into drained from nexus_engine.drain_outbox(p_limit, p_limit, true, p_as_of);
-  end if;
-  return drained.events;
+  execute format($sql$
+    select array_agg(row(p.tienda_id, p.producto_id::text,
+      f.nivel_urgencia, f.mensaje, f.extra_data, f.content_key # $4)::nexus_engine.finding)
+    from unnest($1) p
+    left join (
+      select i.* from nexus_engine.%I($2, $3) i where i.subject = any ($5)
+    ) f on f.tienda_id = p.tienda_id and f.subject = p.producto_id::text
+    left join lateral (
+      select o.subject, o.content_hash from nexus_engine.open_insight o
+      where o.tienda_id = p.tienda_id and o.tipo = $6 and o.subject = p.producto_id::text offset 0
+    ) o on true
+    where (f.subject is not null or o.subject is not null)
+      and (f.content_key # $4 = o.content_hash) is not true
+  $sql$, 'insight_' || lower(p_tipo))
+  into findings
+  using p_products, speaking, p_as_of, nexus_engine.composition(p_tipo),
+    array(select p.producto_id::text from unnest(p_products) p), p_tipo;
+  return (select a.announced from nexus_engine.apply_difference(p_tipo, findings, p_as_of) a);
 end;
 $$;
 

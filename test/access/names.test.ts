@@ -61,10 +61,12 @@ describe("functions that somebody put into public, where everybody may", () => {
 
     // These prefer Postgres's own, as everybody does by default, but for the types of the arguments.
     const worker = db.poolAs("nexus_worker");
-    await worker.query("select nexus_engine.drain_stock_events(100, pg_catalog.now())");
+    for (const backlog of [false, true]) {
+      await worker.query("select nexus_engine.drain_outbox(100, 100, $1, pg_catalog.now())", [backlog]);
+    }
     await worker.query("select nexus_engine.reconcile(null, $1, pg_catalog.now())", [[tienda]]);
     await worker.query("select nexus_engine.note_horizon()");
-    await worker.query("select nexus_engine.roll_up(10)");
+    await worker.query("select nexus_engine.roll_up_batch(10, '{}')");
     await worker.query("select nexus_engine.check_stock_batch(null, 10, pg_catalog.now())");
     const api = await db.poolAs("nexus_server").connect();
     await api.query("set role nexus_tienda");
@@ -102,6 +104,6 @@ describe("every function that runs with its owner's rights", () => {
          and not coalesce('search_path=pg_catalog, pg_temp' = any (f.proconfig), false)`,
     );
     // It qualifies every name, see there.
-    assert.deepEqual(rows, [{ name: "nexus_engine.on_sale_insert" }]);
+    assert.deepEqual(rows, [{ name: "nexus_engine.on_stock_change" }]);
   });
 });

@@ -72,7 +72,7 @@ async function probesOf(db: TestDatabase, days: number): Promise<Probes> {
        where tienda_id = $1 and fecha < now() - make_interval(days => $2) and fecha > now() - make_interval(days => $2 + 1)`,
       [stores[n % storeCount], day],
     );
-  const rollUpNow = () => worker.query("select nexus_engine.roll_up(250)");
+  const rollUpNow = () => worker.query("select nexus_engine.roll_up_batch(250, '{}')");
   const nothing = async () => {};
   const byName: Probes["byName"] = {
     "roll up one day's changes, last week": [(n) => change(n, 3), rollUpNow],

@@ -198,7 +198,7 @@ describe("a rollup", () => {
     // In one transaction with a roll-up, which takes the mark.
     await client.query("begin");
     await change();
-    await client.query("select nexus_engine.roll_up(100)");
+    await client.query("select nexus_engine.roll_up_batch(100, '{}')");
     await change();
     await client.query("commit");
     client.release();
@@ -281,7 +281,7 @@ describe("a rollup", () => {
     await holder.query("begin; lock table nexus_engine.store_day");
     const roller = await db.pool.connect();
     await roller.query("set lock_timeout = '50ms'; select nexus_engine.note_horizon()");
-    await assert.rejects(roller.query("select nexus_engine.roll_up(100)"), { code: "55P03" });
+    await assert.rejects(roller.query("select nexus_engine.roll_up_batch(100, '{}')"), { code: "55P03" });
     await roller.query("reset lock_timeout");
     roller.release();
     await holder.query("commit");
@@ -300,7 +300,7 @@ describe("a rollup", () => {
     // Stops the roll-up after it took the marks, before it looks at the tickets.
     const holder = await db.pool.connect();
     await holder.query("begin; lock table nexus_engine.store_day");
-    const rollingUp = roller.query("select nexus_engine.roll_up(100)");
+    const rollingUp = roller.query("select nexus_engine.roll_up_batch(100, '{}')");
     const waiting =
       "select from pg_locks where relation = 'nexus_engine.store_day'::regclass and not granted";
     while (!(await db.pool.query(waiting)).rowCount) await sleep(5);
@@ -327,7 +327,7 @@ describe("a rollup", () => {
     for (const client of [first, second, roller])
       await client.query("begin; set local lock_timeout = '2s'");
     await first.query("update ventas set total = total + 1 where id = $1", [id]);
-    await roller.query("select nexus_engine.roll_up(100)");
+    await roller.query("select nexus_engine.roll_up_batch(100, '{}')");
     await second.query(
       "insert into ventas select gen_random_uuid(), fecha, 3, metodo_pago, now(), status_pago, null, null, null, tienda_id from ventas where id = $1",
       [id],

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { prepareDatabase } from "../../src/database/prepare.ts";
 import { createLog } from "../../src/log.ts";
 import { startStockDrain } from "../../src/worker/stock-drain.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
@@ -23,10 +24,9 @@ describe("a stock crossing", () => {
   };
   const drain = async () => {
     const worker = db.poolAs("nexus_worker");
-    while (
-      (await worker.query("select nexus_engine.drain_stock_events(1000, now()) as stores")).rows[0]
-        .stores
-    );
+    for (const backlog of [false, true]) {
+      await worker.query("select nexus_engine.drain_outbox(1000, 1000, $1, now())", [backlog]);
+    }
   };
   const active = async (store: string) => {
     const { rows } = await db.pool.query<{ tipo: string; stock: string }>(
@@ -251,10 +251,10 @@ describe("detach and attach", () => {
     }
   });
 
-  it("replace the triggers of release 0.1, and the rollups stay", async () => {
+  it("replace the triggers of the release before, which a reader does not hold up, and the rollups stay", async () => {
     await addStore(db.pool);
     await db.pool.query("select nexus_engine.note_horizon()");
-    await db.pool.query("select nexus_engine.roll_up(100)");
+    await db.pool.query("select nexus_engine.roll_up_batch(100, '{}')");
     await db.pool.query(`
       create trigger nexus_line_insert after insert on detalles_venta
         for each row when (current_setting('nexus.sale', true) is distinct from new.venta_id::text)
@@ -262,19 +262,31 @@ describe("detach and attach", () => {
       create or replace trigger nexus_stock_update after update of stock_actual, is_active on productos
         for each row when (old.stock_actual <= 10 or new.stock_actual <= 10)
         execute function nexus_engine.on_stock_change();
-      create function nexus_engine.on_sale_insert() returns trigger language plpgsql as 'begin return null; end';
       create or replace trigger nexus_sale_insert after insert on ventas
         for each row execute function nexus_engine.on_sale_insert()`);
-    assert.equal((await ours()).length, triggers.length + 2);
-    await db.pool.query("select nexus_engine.attach()");
-    assert.deepEqual(await ours(), [...triggers, "nexus_ventas_tienda_fecha"]);
+    const backup = await db.pool.connect();
+    await backup.query("begin; lock table productos, ventas, detalles_venta in access share mode");
+    await db.pool.query("set lock_timeout = '2s'; select nexus_engine.attach(); reset lock_timeout");
+    await backup.query("commit");
+    backup.release();
     const { rows } = await db.pool.query(`
       select nexus_engine.has_old_triggers() as old, nexus_engine.attached() as attached,
         (select count(*)::int from nexus_engine.rollup_state) as stores,
-        (select array_agg(tgname::text) from pg_trigger where tgname like 'nexus%' and tgqual is not null) as conditions`);
+        (select array_agg(name::text) from nexus_engine.own_trigger where has_condition and is_enabled) as conditions,
+        (select array_agg(name::text) from nexus_engine.own_trigger where not is_enabled) as disabled`);
     assert.deepEqual(rows, [
-      { old: false, attached: true, stores: 1, conditions: ["nexus_sale_insert"] },
+      {
+        old: false,
+        attached: true,
+        stores: 1,
+        conditions: ["nexus_sale_insert"],
+        disabled: ["nexus_line_insert"],
+      },
     ]);
+    await db.pool.query("select nexus_engine.detach()");
+    assert.deepEqual(await ours(), []);
+    await db.pool.query("select nexus_engine.attach()");
+    await prepareDatabase(db.url, createLog("silent"));
   });
 
   it("take every trigger and index of ours off, and put the triggers back, twice the same as once", async () => {

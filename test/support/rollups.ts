@@ -6,7 +6,7 @@ export async function rollUp(pool: Pool): Promise<{ stores: number; changed: num
   const total = { stores: 0, changed: 0 };
   await pool.query("select nexus_engine.note_horizon()");
   for (;;) {
-    const { rows } = await pool.query("select * from nexus_engine.roll_up(100)");
+    const { rows } = await pool.query("select * from nexus_engine.roll_up_batch(100, '{}')");
     if (!rows[0].stores) return total;
     total.stores += rows[0].stores;
     total.changed += rows[0].changed;
