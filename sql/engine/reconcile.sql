@@ -101,8 +101,9 @@ $$;
 -- without a mensaje those that are gone. What is not among them stays as it is. A finding whose insight
 -- says the same already writes at most its content_hash, so that another way of computing that hash
 -- rewrites no insight.
--- Its statements are planned once a session, maybe while the tables are still empty: without the
--- two settings such a plan would read the whole of insights for each change.
+-- Its statements are planned once a session, maybe while the tables are still empty: without the two
+-- settings, and the fences (offset 0) that keep the planner to the keys, such a plan would read the whole
+-- of insights for each change.
 create or replace function nexus_engine.apply_difference(
   p_tipo text, p_findings nexus_engine.finding[], p_as_of timestamptz,
   out inserted int, out updated int, out archived int, out announced nexus_engine.announcement[]
@@ -127,8 +128,13 @@ begin
   )::nexus_engine.change)
   into changes
   from unnest(p_findings) f
-  left join nexus_engine.open_insight o on o.tienda_id = f.tienda_id and o.tipo = p_tipo and o.subject = f.subject
-  left join public.insights i on i.id = o.insight_id;
+  left join lateral (
+    select o.* from nexus_engine.open_insight o
+    where o.tienda_id = f.tienda_id and o.tipo = p_tipo and o.subject = f.subject offset 0
+  ) o on true
+  left join lateral (
+    select i.* from public.insights i where i.id = o.insight_id offset 0
+  ) i on true;
 
   if changes is null then
     return;
