@@ -1,17 +1,20 @@
 -- How the reconciler sees what changed of a type of kind `state` without composing what did not: it
 -- compares each finding's content_key with the content_hash that open_insight remembers.
 
--- What contents follow beside content_key: the text of the type's function and of the engine's (es_money
+-- What contents follow beside content_key: the text of the type's functions and of the engine's (es_money
 -- and the like), and the type's params. Mixed into each content_hash, so that after a change of them
 -- every content is composed once more, and told where it says something else.
 create or replace function nexus_engine.composition(p_tipo text) returns bigint
 language sql stable
 as $$
-  select hashtextextended(concat_ws(' ', p.prosrc, t.params, array(
-    select m.sha256 from nexus_engine.migration m where m.name like 'engine/%' order by m.name)), 0)
+  select hashtextextended(concat_ws(' ',
+    array(
+      select p.prosrc from pg_catalog.pg_proc p
+      where p.proname = 'insight_' || lower(t.tipo) and p.pronamespace = 'nexus_engine'::regnamespace
+      order by p.pronargs),
+    t.params,
+    array(select m.sha256 from nexus_engine.migration m where m.name like 'engine/%' order by m.name)), 0)
   from nexus_engine.insight_type t
-  left join pg_catalog.pg_proc p
-    on p.oid = to_regprocedure(format('nexus_engine.%I(uuid[], timestamptz)', 'insight_' || lower(t.tipo)))
   where t.tipo = p_tipo
 $$;
 

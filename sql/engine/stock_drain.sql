@@ -140,8 +140,9 @@ begin
 end;
 $$;
 
--- Makes the insights of one stock type about these products, and no others, equal to what its function
--- says: what the reconciler does for whole stores, under the same locks. Returns what to announce.
+-- Makes the insights of one stock type about these products, and no others, equal to what its function of
+-- products says: what the reconciler does for whole stores, under the same locks, at a cost that does not
+-- follow how many other products of theirs are low. Returns what to announce.
 create or replace function nexus_engine.reconcile_products(
   p_tipo text, p_products nexus_engine.product_ref[], p_as_of timestamptz
 ) returns nexus_engine.announcement[]
@@ -157,9 +158,7 @@ begin
     select array_agg(row(p.tienda_id, p.producto_id::text,
       f.nivel_urgencia, f.mensaje, f.extra_data, f.content_key # $4)::nexus_engine.finding)
     from unnest($1) p
-    left join (
-      select i.* from nexus_engine.%I($2, $3) i where i.subject = any ($5)
-    ) f on f.tienda_id = p.tienda_id and f.subject = p.producto_id::text
+    left join nexus_engine.%I($2, $3, $5) f on f.tienda_id = p.tienda_id and f.subject = p.producto_id::text
     left join lateral (
       select o.subject, o.content_hash from nexus_engine.open_insight o
       where o.tienda_id = p.tienda_id and o.tipo = $6 and o.subject = p.producto_id::text offset 0
@@ -169,7 +168,7 @@ begin
   $sql$, 'insight_' || lower(p_tipo))
   into findings
   using p_products, speaking, p_as_of, nexus_engine.composition(p_tipo),
-    array(select p.producto_id::text from unnest(p_products) p), p_tipo;
+    array(select p.producto_id from unnest(p_products) p), p_tipo;
   return (select a.announced from nexus_engine.apply_difference(p_tipo, findings, p_as_of) a);
 end;
 $$;

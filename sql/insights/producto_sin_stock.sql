@@ -3,10 +3,10 @@ values ('PRODUCTO_SIN_STOCK', 'state', 'Producto sin stock',
   'Stock at or below zero, always ALTA. Takes the place of STOCK_BAJO for the product. A negative stock means that more was sold than had been entered.')
 on conflict (tipo) do update set kind = excluded.kind, title = excluded.title, description = excluded.description;
 
--- Reads the products that stock_watch lists. stock_actual is in units, or kilos for productos of
+-- What is to be said of these products. stock_actual is in units, or kilos for productos of
 -- tipo pesable. A stock of minus infinity or below minus 1,000 million is no stock and gives no
 -- finding. The shape of the query: see insight_stock_bajo.
-create or replace function nexus_engine.insight_producto_sin_stock(tiendas uuid[], as_of timestamptz)
+create or replace function nexus_engine.insight_producto_sin_stock(tiendas uuid[], as_of timestamptz, productos uuid[])
 returns setof nexus_engine.finding language sql stable parallel safe
 as $$
   with store as materialized (
@@ -31,11 +31,23 @@ as $$
       select p.id as producto_id, p.tienda_id, p.nombre, p.sku, p.tipo, p.stock_actual,
         nexus_engine.product_content(p.tienda_id, p.id, p.nombre, p.sku, p.tipo, p.stock_actual) as content
       from public.productos p
-      where p.is_active and p.stock_actual <= 0 and p.stock_actual > -1e9 and p.id = any (array(
-        select w.producto_id from nexus_engine.stock_watch w where w.tienda_id = any (tiendas) and w.is_out))
+      where p.is_active and p.stock_actual <= 0 and p.stock_actual > -1e9 and p.id = any (productos)
       offset 0
     ) l
     join store s on s.tienda_id = l.tienda_id
     offset 0
   ) p
+$$;
+
+-- The same of the products that stock_watch lists.
+create or replace function nexus_engine.insight_producto_sin_stock(tiendas uuid[], as_of timestamptz)
+returns setof nexus_engine.finding language sql stable parallel safe
+as $$
+  select f.*
+  from (
+    select array(
+      select w.producto_id from nexus_engine.stock_watch w where w.tienda_id = any (tiendas) and w.is_out) as productos
+    offset 0
+  ) l
+  cross join lateral nexus_engine.insight_producto_sin_stock(tiendas, as_of, l.productos) f
 $$;

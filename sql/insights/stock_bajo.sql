@@ -3,14 +3,12 @@ values ('STOCK_BAJO', 'state', 'Stock bajo',
   'Stock above zero and at or below the product''s own threshold, or else the store''s. CRITICA at or below the critical threshold, ALTA at or below half the threshold, else MEDIA.')
 on conflict (tipo) do update set kind = excluded.kind, title = excluded.title, description = excluded.description;
 
--- Reads the products that stock_watch lists, by an array of their ids: joined, the planner reads every
--- product of a hundred stores. stock_actual and umbral are units, or kilos for productos of tipo
--- pesable. A product that SQL moved to another store is never told to the one that had it; to its new
--- one for good once the nightly check has listed it there.
+-- What is to be said of these products, by an array of their ids: joined, the planner reads every
+-- product of a hundred stores. stock_actual and umbral are units, or kilos for productos of tipo pesable.
 -- Each `offset 0` keeps what stands above it computed once a row, and out of the way when it is not
 -- asked for: content is one number, so that nombre, sku and tipo need not be carried for content_key.
 -- The keys of extra_data stand in the order in which jsonb keeps them, which saves the sort.
-create or replace function nexus_engine.insight_stock_bajo(tiendas uuid[], as_of timestamptz)
+create or replace function nexus_engine.insight_stock_bajo(tiendas uuid[], as_of timestamptz, productos uuid[])
 returns setof nexus_engine.finding language sql stable parallel safe
 as $$
   with store as materialized (
@@ -40,8 +38,7 @@ as $$
       select p.id, p.tienda_id, p.nombre, p.sku, p.tipo, p.stock_actual,
         nexus_engine.product_content(p.tienda_id, p.id, p.nombre, p.sku, p.tipo, p.stock_actual) as content
       from public.productos p
-      where p.is_active and p.id = any (array(
-        select w.producto_id from nexus_engine.stock_watch w where w.tienda_id = any (tiendas) and not w.is_out))
+      where p.is_active and p.id = any (productos)
       offset 0
     ) l
     join store s on s.tienda_id = l.tienda_id
@@ -53,4 +50,18 @@ as $$
     offset 0
   ) p
   where p.band between 1 and 3
+$$;
+
+-- The same of the products that stock_watch lists. One that SQL moved to another store is never told to
+-- the one that had it; to its new one for good once the nightly check has listed it there.
+create or replace function nexus_engine.insight_stock_bajo(tiendas uuid[], as_of timestamptz)
+returns setof nexus_engine.finding language sql stable parallel safe
+as $$
+  select f.*
+  from (
+    select array(
+      select w.producto_id from nexus_engine.stock_watch w where w.tienda_id = any (tiendas) and not w.is_out) as productos
+    offset 0
+  ) l
+  cross join lateral nexus_engine.insight_stock_bajo(tiendas, as_of, l.productos) f
 $$;

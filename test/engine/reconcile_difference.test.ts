@@ -129,7 +129,7 @@ describe("what the reconciler composes and writes", () => {
     const { store } = await lowStore([4, 0]);
     await run([store]);
     const { rows } = await pool.query<{ text: string }>(
-      "select pg_get_functiondef('nexus_engine.insight_stock_bajo(uuid[], timestamptz)'::regprocedure) as text",
+      "select pg_get_functiondef('nexus_engine.insight_stock_bajo(uuid[], timestamptz, uuid[])'::regprocedure) as text",
     );
     const text = rows[0]?.text ?? "";
     const replaced = (body: string) => pool.query(`set role nexus_owner; ${body}; reset role`);
