@@ -62,7 +62,9 @@ describe("functions that somebody put into public, where everybody may", () => {
     // These prefer Postgres's own, as everybody does by default, but for the types of the arguments.
     const worker = db.poolAs("nexus_worker");
     for (const backlog of [false, true]) {
-      await worker.query("select nexus_engine.drain_outbox(100, 100, $1, pg_catalog.now())", [backlog]);
+      await worker.query("select nexus_engine.drain_outbox(100, 100, $1, pg_catalog.now())", [
+        backlog,
+      ]);
     }
     await worker.query("select nexus_engine.reconcile(null, $1, pg_catalog.now())", [[tienda]]);
     await worker.query("select nexus_engine.note_horizon()");

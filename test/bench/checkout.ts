@@ -107,7 +107,7 @@ async function compare(
 ): Promise<Half> {
   await attached.owner.query("select nexus_engine.attach()");
   const owner = await attached.owner.connect();
-  await ensurePosIndexes(owner as unknown as Client, log);
+  await ensurePosIndexes(owner as unknown as Client, attached.url, log);
   owner.release();
   await detached.owner.query("select nexus_engine.detach()");
   for (const side of [attached, detached]) {

@@ -3,6 +3,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { rm } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Pool } from "pg";
 import { connect } from "../../src/database/client.ts";
 import { createPosSchema } from "../../src/database/pos.ts";
 import { prepareDatabase } from "../../src/database/prepare.ts";
@@ -56,6 +58,14 @@ describe("a worker of the release before", { skip: await withoutHistory(commit) 
     if (tree) await rm(dirname(tree), { recursive: true, force: true });
   });
 
+  /** How many of our triggers have a condition. */
+  const conditions = async () => {
+    const { rowCount } = await db.pool.query(
+      "select from pg_trigger where tgname like 'nexus\\_%' and tgqual is not null and tgenabled = 'O'",
+    );
+    return rowCount;
+  };
+
   it("goes on over a database that the new release has migrated", async () => {
     const store = await addStore(db.pool);
     await addProduct(db.pool, store, { stock: 5 });
@@ -65,7 +75,12 @@ describe("a worker of the release before", { skip: await withoutHistory(commit) 
       const lines = [{ productoId: sold, cantidad: 1, precio: 100 }];
       await addSale(db.pool, store, { fecha: new Date(Date.now() - days * day), lines });
     }
-    await prepareDatabase(db.url, createLog("silent"));
+    assert.equal(await conditions(), 6, "the triggers are those of the release before");
+    const sales = await sellDuring(db.pool, store, sold, () =>
+      prepareDatabase(db.url, createLog("silent")),
+    );
+    assert.ok(sales > 10, `${sales} sales meanwhile`);
+    assert.equal(await conditions(), 1, "the triggers were made anew");
     await db.pool.query("delete from public.insights");
     await db.pool.query("delete from nexus_engine.open_insight");
     await db.pool.query("delete from nexus_engine.store_day");
@@ -118,3 +133,28 @@ describe("a worker of the release before", { skip: await withoutHistory(commit) 
     assert.equal(await stopped, 0);
   });
 });
+
+/** Sells in this store while `work` is done, taking the product to 5 and back to 50: how often. */
+async function sellDuring(
+  pool: Pool,
+  store: string,
+  product: string,
+  work: () => Promise<void>,
+): Promise<number> {
+  let going = true;
+  const ended = work().finally(() => {
+    going = false;
+  });
+  let sales = 0;
+  while (going) {
+    await addSale(pool, store, {
+      fecha: new Date(),
+      lines: [{ productoId: product, cantidad: 1, precio: 100 }],
+    });
+    for (const stock of [5, 50]) await setStock(pool, product, stock);
+    sales += 1;
+    await sleep(2);
+  }
+  await ended;
+  return sales;
+}

@@ -281,7 +281,9 @@ describe("a rollup", () => {
     await holder.query("begin; lock table nexus_engine.store_day");
     const roller = await db.pool.connect();
     await roller.query("set lock_timeout = '50ms'; select nexus_engine.note_horizon()");
-    await assert.rejects(roller.query("select nexus_engine.roll_up_batch(100, '{}')"), { code: "55P03" });
+    await assert.rejects(roller.query("select nexus_engine.roll_up_batch(100, '{}')"), {
+      code: "55P03",
+    });
     await roller.query("reset lock_timeout");
     roller.release();
     await holder.query("commit");

@@ -266,7 +266,9 @@ describe("detach and attach", () => {
         for each row execute function nexus_engine.on_sale_insert()`);
     const backup = await db.pool.connect();
     await backup.query("begin; lock table productos, ventas, detalles_venta in access share mode");
-    await db.pool.query("set lock_timeout = '2s'; select nexus_engine.attach(); reset lock_timeout");
+    await db.pool.query(
+      "set lock_timeout = '2s'; select nexus_engine.attach(); reset lock_timeout",
+    );
     await backup.query("commit");
     backup.release();
     const { rows } = await db.pool.query(`
