@@ -35,7 +35,8 @@ $$;
 
 -- Tells what the events say, in one short transaction, for stores that nobody else is reconciling.
 --   p_share: how many events of a store are looked at in one transaction. Stores with fewer are done
---     together, those with the fewest first, p_limit events in all.
+--     together, those with the fewest first, p_limit events in all. A store whose thresholds changed (see
+--     nexus_engine.stock_recheck) is looked at whole, and counts as p_share events.
 --   p_backlog: instead, one share of the store with the oldest event among those that have as many or
 --     more. The caller takes turns, so that each waits for one short transaction of the other.
 --   returns the events taken; whether there are backlogs; and whether a store had to be passed over.
@@ -55,11 +56,15 @@ begin
   end if;
   events := 0; backlogs := false; passed_over := false;
   for candidate in
-    select s.tienda_id, s.events from nexus_engine.stores_with_events(p_share) s
-    order by case when not p_backlog then s.events end, s.first_id
+    select s.tienda_id, s.events, s.events >= p_share as is_backlog, s.first_id
+    from nexus_engine.stores_with_events(p_share) s
+    union all
+    select distinct r.tienda_id, p_share::bigint, false, 0::bigint
+    from nexus_engine.stock_recheck r where r.seen_before is null
+    order by is_backlog <> p_backlog, case when not p_backlog then events end, first_id
   loop
-    backlogs := backlogs or candidate.events >= p_share;
-    continue when (candidate.events >= p_share) <> p_backlog or events >= p_limit;
+    backlogs := backlogs or candidate.is_backlog;
+    continue when candidate.is_backlog <> p_backlog or events >= p_limit;
     if pg_try_advisory_xact_lock(nexus_engine.store_lock(candidate.tienda_id)) then
       tiendas := tiendas || candidate.tienda_id;
       events := events + candidate.events;
@@ -74,41 +79,54 @@ begin
 end;
 $$;
 
--- Of the stores that the caller has locked in an earlier statement. A store for which that fails goes
--- to the reconciler, which isolates it.
+-- Of the stores that the caller has locked in an earlier statement. A store that must be looked at whole
+-- goes to the reconciler, and so do all when telling of the products one by one fails: it isolates the
+-- store that is to blame.
 create or replace function nexus_engine.tell_crossings(p_tiendas uuid[], p_share int, p_as_of timestamptz)
 returns void language plpgsql
 as $$
 declare
-  products nexus_engine.product_ref[];
+  whole uuid[] := nexus_engine.unwatched_stores(p_tiendas)
+    || array(select r.tienda_id from nexus_engine.stock_recheck r where r.tienda_id = any (p_tiendas));
+begin
+  begin
+    perform nexus_engine.tell_products(
+      nexus_engine.take_crossings(array(select t from unnest(p_tiendas) t where t <> all (whole)), p_share), p_as_of);
+  exception when others then
+    if nexus_engine.is_passing(sqlstate) then
+      raise;
+    end if;
+    raise warning 'nexus: crossings could not be told one by one, whole stores are reconciled: %', sqlerrm;
+    whole := p_tiendas;
+  end;
+  if cardinality(whole) > 0 then
+    perform nexus_engine.reconcile(array['PRODUCTO_SIN_STOCK', 'STOCK_BAJO'], whole, p_as_of);
+    -- The stores that the reconciler passes over, so that one that opens again finds its stock known.
+    perform nexus_engine.update_stock_watch(array(
+      select w from unnest(whole) w
+      where not exists (select from public.tiendas t where t.id = w and t.is_active)), p_as_of);
+  end if;
+end;
+$$;
+
+-- Makes all stock insights about these products true, and announces what changed.
+create or replace function nexus_engine.tell_products(p_products nexus_engine.product_ref[], p_as_of timestamptz)
+returns void language plpgsql
+as $$
+declare
   announced nexus_engine.announcement[];
   it record;
 begin
-  if nexus_engine.sees_crossings(p_tiendas) then
-    begin
-      products := nexus_engine.take_crossings(p_tiendas, p_share);
-      for it in
-        select t.tipo from nexus_engine.insight_type t
-        where t.enabled and t.tipo in ('PRODUCTO_SIN_STOCK', 'STOCK_BAJO') order by t.tipo
-      loop
-        announced := announced || nexus_engine.reconcile_products(it.tipo, products, p_as_of);
-      end loop;
-      if cardinality(announced) > 0 then
-        perform nexus_engine.announce(announced);
-      end if;
-      return;
-    exception when others then
-      if nexus_engine.is_passing(sqlstate) then
-        raise;
-      end if;
-      raise warning 'nexus: crossings could not be told one by one, whole stores are reconciled: %', sqlerrm;
-    end;
+  for it in
+    select t.tipo from nexus_engine.insight_type t
+    where t.enabled and t.tipo in ('PRODUCTO_SIN_STOCK', 'STOCK_BAJO') order by t.tipo
+  loop
+    announced := announced || nexus_engine.reconcile_products(it.tipo, p_products, p_as_of);
+  end loop;
+  -- Once for both, so that a store is notified once.
+  if cardinality(announced) > 0 then
+    perform nexus_engine.announce(announced);
   end if;
-  perform nexus_engine.reconcile(array['PRODUCTO_SIN_STOCK', 'STOCK_BAJO'], p_tiendas, p_as_of);
-  -- Events of stores that are not active, which the reconciler passes over.
-  delete from nexus_engine.stock_event e
-  where e.tienda_id = any (p_tiendas)
-    and not exists (select from public.tiendas t where t.id = e.tienda_id and t.is_active);
 end;
 $$;
 
