@@ -56,12 +56,15 @@ begin
   end if;
   events := 0; backlogs := false; passed_over := false;
   for candidate in
-    select s.tienda_id, s.events, s.events >= p_share as is_backlog, s.first_id
-    from nexus_engine.stores_with_events(p_share) s
-    union all
-    select distinct r.tienda_id, p_share::bigint, false, 0::bigint
-    from nexus_engine.stock_recheck r where r.seen_before is null
-    order by is_backlog <> p_backlog, case when not p_backlog then events end, first_id
+    select c.tienda_id, c.events, c.is_backlog
+    from (
+      select s.tienda_id, s.events, s.events >= p_share as is_backlog, s.first_id
+      from nexus_engine.stores_with_events(p_share) s
+      union all
+      select distinct r.tienda_id, p_share::bigint, false, 0::bigint
+      from nexus_engine.stock_recheck r where r.seen_before is null
+    ) c
+    order by case when not p_backlog then c.events end, c.first_id
   loop
     backlogs := backlogs or candidate.is_backlog;
     continue when candidate.is_backlog <> p_backlog or events >= p_limit;

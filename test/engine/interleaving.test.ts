@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import fc from "fast-check";
 import type { Pool } from "pg";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { drainOutbox } from "../support/drain.ts";
 import { addProduct, addStore, setSettings } from "../support/fixtures.ts";
 import { rollUp } from "../support/rollups.ts";
 import { assertReadsExact, assertSettled } from "./interleaving/settled.ts";
@@ -172,7 +173,7 @@ describe("sales, owners, operators and workers at the same time, on connections 
         break;
       }
       case "drain":
-        await worker.query("select nexus_engine.drain_stock_events(5000, now())");
+        await drainOutbox(worker, 2);
         break;
       case "roll up":
         await rollUp(worker);
@@ -243,12 +244,7 @@ describe("sales, owners, operators and workers at the same time, on connections 
     await db.pool.query(
       "select nexus_engine.attach() where exists (select from nexus_engine.detached)",
     );
-    for (;;) {
-      const { rows } = await worker.query(
-        "select nexus_engine.drain_stock_events(5000, now()) as n",
-      );
-      if (!rows[0].n) break;
-    }
+    await drainOutbox(worker, 2);
     await worker.query("select nexus_engine.reconcile(null, $1, now())", [stores]);
     await rollUp(worker);
     await rollUp(worker);

@@ -5,6 +5,7 @@ import { prepareDatabase } from "../../src/database/prepare.ts";
 import { createLog } from "../../src/log.ts";
 import { startStockDrain } from "../../src/worker/stock-drain.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { drainOutbox } from "../support/drain.ts";
 import { addProduct, addStore, reconcile, setSettings, setStock } from "../support/fixtures.ts";
 import { runJobs } from "../support/jobs.ts";
 
@@ -22,12 +23,7 @@ describe("a stock crossing", () => {
     );
     return rows.map(({ is_out }) => is_out);
   };
-  const drain = async () => {
-    const worker = db.poolAs("nexus_worker");
-    for (const backlog of [false, true]) {
-      await worker.query("select nexus_engine.drain_outbox(1000, 1000, $1, now())", [backlog]);
-    }
-  };
+  const drain = () => drainOutbox(db.poolAs("nexus_worker"));
   const active = async (store: string) => {
     const { rows } = await db.pool.query<{ tipo: string; stock: string }>(
       "select tipo, extra_data ->> 'stock_actual' as stock from public.insights where tienda_id = $1 and is_active order by 1, 2",

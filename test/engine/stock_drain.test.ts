@@ -5,7 +5,8 @@ import type { Pool } from "pg";
 import { createLog } from "../../src/log.ts";
 import { startStockDrain } from "../../src/worker/stock-drain.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
-import { addProduct, addStore, reconcile, setStock } from "../support/fixtures.ts";
+import { drainOutbox } from "../support/drain.ts";
+import { addProduct, addStore, reconcile, setSettings, setStock } from "../support/fixtures.ts";
 
 type Drained = { events: number; backlogs: boolean; passed_over: boolean };
 
@@ -25,9 +26,7 @@ describe("the drain of the stock outbox", () => {
     );
     return rows[0] as Drained;
   };
-  const drainAll = async (share = 250) => {
-    while ((await drain(share)).events + (await drain(share, true)).events > 0);
-  };
+  const drainAll = () => drainOutbox(worker);
   /** How many alerts a store has. */
   const active = async (store: string) =>
     (await db.pool.query("select from public.insights where tienda_id = $1 and is_active", [store]))
@@ -87,6 +86,20 @@ describe("the drain of the stock outbox", () => {
     assert.deepEqual(first, { events: 600, backlogs: false, passed_over: false });
     assert.deepEqual((await drain(250)).events, 150);
     for (const store of stores) assert.equal(await active(store), 150);
+  });
+
+  it("looks whole at a store whose thresholds changed, and counts it as a share", async () => {
+    const stores = await Promise.all(Array.from({ length: 3 }, () => addStore(db.pool)));
+    for (const store of stores) {
+      await addProducts(store, 3, 40);
+      await setSettings(db.pool, store, { low_stock_threshold: 50 });
+    }
+    assert.equal((await drain(250)).events, 500);
+    const told = await Promise.all(stores.map(active));
+    assert.deepEqual(told.sort(), [0, 3, 3]);
+    assert.deepEqual(await drain(250), { events: 250, backlogs: false, passed_over: false });
+    assert.deepEqual(await Promise.all(stores.map(active)), [3, 3, 3]);
+    assert.equal((await drain(250)).events, 0);
   });
 
   it("passes over a store that somebody reconciles, and comes back to it", async () => {

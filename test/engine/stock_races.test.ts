@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import type { Pool, PoolClient } from "pg";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { drainOutbox } from "../support/drain.ts";
 import { addProduct, addStore, reconcile, setSettings, setStock } from "../support/fixtures.ts";
 import { runJobs } from "../support/jobs.ts";
 
@@ -25,7 +26,7 @@ describe("stock alerts are not lost", () => {
     product = await addProduct(db.pool, store, { stock: 60 });
     await pass();
   };
-  const drain = () => worker.query("select nexus_engine.drain_stock_events(100, now())");
+  const drain = () => drainOutbox(worker);
   const pass = () => reconcile(worker, [store], new Date(), ["PRODUCTO_SIN_STOCK", "STOCK_BAJO"]);
   const active = async () => {
     const { rows } = await db.pool.query(

@@ -1,0 +1,19 @@
+import type { Pool } from "pg";
+
+/**
+ * Empties the outbox of stock crossings as the worker does, `share` events of a store in a
+ * transaction. What somebody else has locked stays.
+ */
+export async function drainOutbox(worker: Pool, share = 250): Promise<void> {
+  let events: number;
+  do {
+    events = 0;
+    for (const backlog of [false, true]) {
+      const { rows } = await worker.query<{ events: number }>(
+        "select events from nexus_engine.drain_outbox($1, $2, $3, now())",
+        [share, 2 * share, backlog],
+      );
+      events += rows[0]?.events ?? 0;
+    }
+  } while (events > 0);
+}
