@@ -40,30 +40,29 @@ create or replace function nexus_engine.note_stock_change(
 ) returns boolean
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  own_low numeric;
+  store nexus_engine.store_settings;
+  low double precision;
+  critical double precision;
+  band_before int := 0;
+  band int := 0;
 begin
-  insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
-  select p_tienda_id, p_producto_id, b.after = 4
-  from (
-    select
-      case when was_active then nexus_engine.stock_band(was, l.low, l.critical) else 0 end as before,
-      case when is_active then nexus_engine.stock_band(stock, l.low, l.critical) else 0 end as after
-    from (
-      select
-        coalesce(
-          (select ps.min_stock from nexus_engine.product_settings ps where ps.producto_id = p_producto_id),
-          (select s.low_stock_threshold from nexus_engine.store_settings s where s.tienda_id = p_tienda_id),
-          nexus_engine.default_low_threshold())::double precision as low,
-        coalesce(
-          (select s.critical_threshold from nexus_engine.store_settings s where s.tienda_id = p_tienda_id),
-          nexus_engine.default_critical_threshold())::double precision as critical
-      offset 0
-    ) l
-    offset 0
-  ) b
-  where b.before <> b.after;
-  if not found then
+  -- Small statements of one table each: starting a larger one costs more than these together.
+  select ps.min_stock into own_low from nexus_engine.product_settings ps where ps.producto_id = p_producto_id;
+  select s.* into store from nexus_engine.store_settings s where s.tienda_id = p_tienda_id;
+  low := coalesce(own_low, store.low_stock_threshold, nexus_engine.default_low_threshold());
+  critical := coalesce(store.critical_threshold, nexus_engine.default_critical_threshold());
+  if was_active then
+    band_before := nexus_engine.stock_band(was, low, critical);
+  end if;
+  if is_active then
+    band := nexus_engine.stock_band(stock, low, critical);
+  end if;
+  if band = band_before then
     return false;
   end if;
+  insert into nexus_engine.stock_event (tienda_id, producto_id, is_out) values (p_tienda_id, p_producto_id, band = 4);
   perform nexus_engine.ring_stock_bell();
   return true;
 exception when others then
