@@ -94,7 +94,7 @@ $$;
 
 -- Takes the lock of every store that wants rolling up and that no other worker has: it has marks, a
 -- day of it has closed, it was never rolled up, or its settings are others. At most p_limit, of
--- which those to be rolled up whole count fifty times.
+-- which those to be rolled up whole count once more for each 400 tickets, at most fifty times.
 create or replace function nexus_engine.take_stores_to_roll_up(p_until timestamptz, p_limit int, p_except uuid[])
 returns uuid[] language plpgsql
 as $$
@@ -116,11 +116,19 @@ begin
     exit when weight >= p_limit;
     if pg_try_advisory_xact_lock(nexus_engine.rollup_lock(candidate.tienda_id)) then
       stores := stores || candidate.tienda_id;
-      weight := weight + case when candidate.whole then 50 else 1 end;
+      weight := weight + case when candidate.whole then nexus_engine.rollup_weight(candidate.tienda_id) else 1 end;
     end if;
   end loop;
   return stores;
 end;
+$$;
+
+-- How many stores with one closed day weigh as much as all tickets of this one.
+create or replace function nexus_engine.rollup_weight(p_tienda_id uuid) returns int
+language sql stable
+as $$
+  select least(50, 1 + count(*)::int / 400)
+  from (select from public.ventas v where v.tienda_id = p_tienda_id limit 20000) ticket
 $$;
 
 -- What every roll-up begins with: attach() and detach() wait for those that run. Returns the
