@@ -96,6 +96,37 @@ describe("a rollup", () => {
     }
   });
 
+  it("is made for many small stores, and for few large ones, in one transaction", async () => {
+    const other = await createTestDatabase();
+    const shops = await Promise.all(Array.from({ length: 6 }, () => addStore(other.pool)));
+    const [large] = shops;
+    await other.pool.query(
+      `insert into public.ventas (id, fecha, total, metodo_pago, created_at, status_pago, tienda_id)
+       select gen_random_uuid(), now() - interval '1 minute' * (n + 3000), 1, 'efectivo', now(), 'pagado', $1
+       from generate_series(1, 4000) n`,
+      [large],
+    );
+    const weigh = async (shop: string | undefined) =>
+      (await other.pool.query("select nexus_engine.rollup_weight($1) as weight", [shop])).rows[0];
+    assert.deepEqual([await weigh(large), await weigh(shops[1])], [{ weight: 11 }, { weight: 1 }]);
+    await other.pool.query("select nexus_engine.note_horizon()");
+    const taken = [];
+    for (;;) {
+      const { rows } = await other.pool.query(
+        "select stores from nexus_engine.roll_up_batch(5, '{}')",
+      );
+      if (rows[0].stores === 0) break;
+      taken.push(rows[0].stores);
+    }
+    // Whichever of them the large one is, it is the last of its call.
+    assert.equal(
+      taken.reduce((a, b) => a + b),
+      6,
+    );
+    assert.ok(taken.length <= 3, String(taken));
+    await other.drop();
+  });
+
   it("notices a truncated table", async () => {
     const other = await createTestDatabase();
     const shop = await addStore(other.pool);
