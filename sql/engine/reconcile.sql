@@ -299,15 +299,11 @@ begin
       select r.inserted, r.updated, r.archived, r.announced into inserted, updated, archived, announced
       from nexus_engine.reconcile_period(p_tipo, p_tiendas, p_as_of) r;
     end if;
-    if exists (select from nexus_engine.store_failure f
-               where f.tipo = p_tipo and f.tienda_id = any (p_tiendas) and f.resolved_at is null) then
-      update nexus_engine.store_failure f set resolved_at = p_as_of
-      where f.tipo = p_tipo and f.tienda_id = any (p_tiendas) and f.resolved_at is null;
-    end if;
+    perform nexus_engine.resolve_store_failure(p_tipo, p_tiendas, p_as_of);
     return;
   exception when others then
     get stacked diagnostics state = returned_sqlstate, text_of_error = message_text;
-    if left(state, 2) in ('08', '40', '53', '54', '55', '57', '58', 'XX') then
+    if nexus_engine.is_passing(state) or left(state, 2) = '54' then
       raise;
     end if;
   end;
@@ -315,13 +311,7 @@ begin
   inserted := 0; updated := 0; archived := 0; announced := null;
   -- Class 42 is a fault of the function, the same for every store: no use in looking for the one.
   if cardinality(p_tiendas) = 1 or left(state, 2) = '42' then
-    insert into nexus_engine.store_failure as f (tienda_id, tipo, sqlstate, message, first_at, last_at)
-    select t, p_tipo, state, text_of_error, p_as_of, p_as_of from unnest(p_tiendas) t
-    on conflict (tienda_id, tipo) do update
-      set sqlstate = excluded.sqlstate, message = excluded.message, last_at = excluded.last_at,
-        occurrences = case when f.resolved_at is null then f.occurrences + 1 else 1 end,
-        first_at = case when f.resolved_at is null then f.first_at else excluded.first_at end,
-        resolved_at = null;
+    perform nexus_engine.note_store_failure(p_tipo, p_tiendas, state, text_of_error, p_as_of);
     failed := cardinality(p_tiendas);
     return;
   end if;
@@ -339,6 +329,13 @@ begin
 end;
 $$;
 
+-- Held while the insights of a store are written.
+create or replace function nexus_engine.store_lock(p_tienda_id uuid) returns bigint
+language sql immutable parallel safe
+as $$
+  select hashtextextended(p_tienda_id::text, 0)
+$$;
+
 -- Locks these stores against other reconcilers until the end of the transaction: one lock a store,
 -- always in the same order. Call it in a statement of its own: what another session committed while
 -- this one waited is then seen by the next statement's snapshot.
@@ -347,7 +344,7 @@ language plpgsql
 as $$
 begin
   perform pg_advisory_xact_lock(k.key)
-  from (select hashtextextended(t::text, 0) as key from unnest(p_tiendas) t order by 1) k;
+  from (select nexus_engine.store_lock(t) as key from unnest(p_tiendas) t order by 1) k;
 end;
 $$;
 
@@ -370,10 +367,7 @@ declare
   done record;
   announced nexus_engine.announcement[];
 begin
-  if current_setting('transaction_isolation') <> 'read committed' then
-    raise exception 'reconcile: expected transaction isolation read committed, got %',
-      current_setting('transaction_isolation') using errcode = 'NX004';
-  end if;
+  perform nexus_engine.require_read_committed('reconcile');
   if p_as_of is null then
     raise exception 'as_of: expected a timestamp, got null' using errcode = 'NX001', column = 'as_of';
   end if;

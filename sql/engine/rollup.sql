@@ -53,8 +53,7 @@ begin
       from nexus_engine.compare_rollups(p_tiendas, p_until, p_from, p_modulus, p_rest);
     end if;
     failed := '{}';
-    update nexus_engine.store_failure f set resolved_at = now()
-    where f.tipo = 'ROLLUP' and f.tienda_id = any (p_tiendas) and f.resolved_at is null;
+    perform nexus_engine.resolve_store_failure('ROLLUP', p_tiendas, now());
     return;
   exception when others then
     get stacked diagnostics state = returned_sqlstate, text_of_error = message_text;
@@ -65,13 +64,7 @@ begin
 
   -- Class 42 is a fault of ours, the same for every store: no use in looking for the one.
   if cardinality(p_tiendas) = 1 or left(state, 2) = '42' then
-    insert into nexus_engine.store_failure as f (tienda_id, tipo, sqlstate, message, first_at, last_at)
-    select t, 'ROLLUP', state, text_of_error, now(), now() from unnest(p_tiendas) t
-    on conflict (tienda_id, tipo) do update
-      set sqlstate = excluded.sqlstate, message = excluded.message, last_at = excluded.last_at,
-        occurrences = case when f.resolved_at is null then f.occurrences + 1 else 1 end,
-        first_at = case when f.resolved_at is null then f.first_at else excluded.first_at end,
-        resolved_at = null;
+    perform nexus_engine.note_store_failure('ROLLUP', p_tiendas, state, text_of_error, now());
     changed := 0;
     failed := p_tiendas;
     return;
@@ -82,14 +75,6 @@ begin
   cross join lateral nexus_engine.roll_up_isolated(h.tiendas, p_until, p_from, p_modulus, p_rest) r
   left join lateral unnest(r.failed) f on true;
 end;
-$$;
-
--- Whether an error of this SQLSTATE says nothing about the data, so that the same may succeed later:
--- connection, serialization, resources, locks, cancellation, system.
-create or replace function nexus_engine.is_passing(sqlstate text) returns boolean
-language sql immutable parallel safe
-as $$
-  select left(sqlstate, 2) in ('08', '40', '53', '55', '57', '58', 'XX')
 $$;
 
 -- Takes the lock of every store that wants rolling up and that no other worker has: it has marks, a
@@ -137,10 +122,7 @@ create or replace function nexus_engine.begin_roll_up() returns timestamptz
 language plpgsql
 as $$
 begin
-  if current_setting('transaction_isolation') <> 'read committed' then
-    raise exception 'roll_up: expected transaction isolation read committed, got %',
-      current_setting('transaction_isolation') using errcode = 'NX004';
-  end if;
+  perform nexus_engine.require_read_committed('roll_up');
   perform pg_advisory_xact_lock_shared(nexus_engine.rollups_lock());
   if not nexus_engine.attached() then
     return null;

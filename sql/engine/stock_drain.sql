@@ -26,13 +26,6 @@ as $$
   ) n
 $$;
 
--- The lock that nexus_engine.lock_stores takes.
-create or replace function nexus_engine.store_lock(p_tienda_id uuid) returns bigint
-language sql immutable parallel safe
-as $$
-  select hashtextextended(p_tienda_id::text, 0)
-$$;
-
 -- Tells what the events say, in one short transaction, for stores that nobody else is reconciling.
 --   p_share: how many events of a store are looked at in one transaction. Stores with fewer are done
 --     together, those with the fewest first, p_limit events in all. A store whose thresholds changed (see
@@ -50,10 +43,7 @@ declare
   tiendas uuid[] := '{}';
   candidate record;
 begin
-  if current_setting('transaction_isolation') <> 'read committed' then
-    raise exception 'drain_outbox: expected transaction isolation read committed, got %',
-      current_setting('transaction_isolation') using errcode = 'NX004';
-  end if;
+  perform nexus_engine.require_read_committed('drain_outbox');
   events := 0; backlogs := false; passed_over := false;
   for candidate in
     select c.tienda_id, c.events, c.is_backlog
