@@ -303,7 +303,9 @@ export function statements(step: PosStep, shops: Shops): [string, ...unknown[]][
         ],
       ];
     case "add line":
+      // A line comes with its ticket's total, as the rollups want it.
       return [
+        [`update public.ventas set total = total + 1 where id = ${ticket}`, step.ticket],
         [
           `insert into public.detalles_venta select $2, $3, 1, $3, v.id, $4 from public.ventas v where v.id = ${ticket}`,
           step.ticket,
