@@ -1,4 +1,3 @@
-import { readFile } from "node:fs/promises";
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { Client, Pool } from "pg";
@@ -9,6 +8,7 @@ import { ensurePosIndexes } from "../../src/database/pos.ts";
 import { prepareDatabase } from "../../src/database/prepare.ts";
 import { createLog } from "../../src/log.ts";
 import { startStockDrain } from "../../src/worker/stock-drain.ts";
+import { cpuOf } from "./cpu.ts";
 import { median, printTable } from "./figures.ts";
 import { openShop } from "./shops.ts";
 
@@ -140,7 +140,8 @@ async function compare(
 /** Checkouts of all clients at once; their backends' CPU time and the time it took, in microseconds a checkout. */
 async function sell({ cashiers }: Side, share: number): Promise<Slice> {
   const count = cashiers.length * checkoutsPerSlice;
-  const before = await cpuOf(cashiers);
+  const pids = cashiers.map(({ pid }) => pid);
+  const before = await cpuOf(pids);
   const began = performance.now();
   await Promise.all(
     cashiers.map(async (cashier) => {
@@ -148,15 +149,7 @@ async function sell({ cashiers }: Side, share: number): Promise<Slice> {
     }),
   );
   const wall = ((performance.now() - began) * 1000) / count;
-  return { cpu: (await cpuOf(cashiers)) - before, wall } satisfies Slice;
-
-  async function cpuOf(of: Cashier[]): Promise<number> {
-    const times = await Promise.all(
-      of.map(({ pid }) => readFile(`/proc/${pid}/schedstat`, "utf8")),
-    );
-    const ns = times.reduce((sum, text) => sum + Number(text.split(" ")[0]), 0);
-    return ns / 1000 / count;
-  }
+  return { cpu: (((await cpuOf(pids)) - before) * 1000) / count, wall };
 }
 
 /**

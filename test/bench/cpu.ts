@@ -31,6 +31,12 @@ export async function treeCpu(pid: number): Promise<number> {
   return own.reduce((sum, [, { ticks }]) => sum + ticks, 0) / ticksPerSecond;
 }
 
+/** Milliseconds that these processes, such as backends of Postgres, have been on a CPU. */
+export async function cpuOf(pids: readonly number[]): Promise<number> {
+  const texts = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/schedstat`, "utf8")));
+  return texts.reduce((sum, text) => sum + Number(text.split(" ")[0]) / 1e6, 0);
+}
+
 /** The process that has started this one. */
 export async function parentOf(pid: number): Promise<number> {
   const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");

@@ -3,6 +3,7 @@ import type { PoolClient } from "pg";
 import { globalSetup, globalTeardown } from "../support/cluster.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { rollUp } from "../support/rollups.ts";
+import { cpuOf } from "./cpu.ts";
 import { median, milliseconds, printTable, timed, times } from "./figures.ts";
 
 /**
@@ -97,10 +98,6 @@ async function refresh({ client, ids }: Shops): Promise<number> {
   return rows[0]?.written ?? 0;
 }
 
-async function cpuMilliseconds(pid: number): Promise<number> {
-  return Number((await readFile(`/proc/${pid}/schedstat`, "utf8")).split(" ")[0]) / 1e6;
-}
-
 async function main(): Promise<void> {
   await globalSetup();
   const all: Shops[] = [];
@@ -113,26 +110,26 @@ async function main(): Promise<void> {
         // Brings what the others pushed out of the cache back into it.
         await refresh(shops);
         for (let n = 0; n < 3; n += 1) {
-          const from = await cpuMilliseconds(shops.pid);
+          const from = await cpuOf([shops.pid]);
           wall[i]?.push(
             await timed(async () => {
               if ((await refresh(shops)) > 0) throw new Error("the steady refresh wrote something");
             }),
           );
-          cpu[i]?.push((await cpuMilliseconds(shops.pid)) - from);
+          cpu[i]?.push((await cpuOf([shops.pid])) - from);
         }
       }
     }
-    const [cpuOf, wallOf] = [cpu.map(median), wall.map(median)];
+    const [cpuMedian, wallMedian] = [cpu.map(median), wall.map(median)];
     printTable(
       `Steady refresh of ${stores} stores in one call, ${lowPerStore} low products each (medians of ${3 * rounds})`,
       ["", "CPU", "ratio", "time", "ratio", "reach"],
       sizes.map(({ title }, i) => [
         title,
-        milliseconds(cpuOf[i] ?? Number.NaN),
-        times((cpuOf[i] ?? Number.NaN) / (cpuOf[0] ?? Number.NaN)),
-        milliseconds(wallOf[i] ?? Number.NaN),
-        times((wallOf[i] ?? Number.NaN) / (wallOf[0] ?? Number.NaN)),
+        milliseconds(cpuMedian[i] ?? Number.NaN),
+        times((cpuMedian[i] ?? Number.NaN) / (cpuMedian[0] ?? Number.NaN)),
+        milliseconds(wallMedian[i] ?? Number.NaN),
+        times((wallMedian[i] ?? Number.NaN) / (wallMedian[0] ?? Number.NaN)),
         i === 0 ? "" : "1.15 x",
       ]),
     );

@@ -2,16 +2,13 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createClient, type Client as GraphQLClient } from "graphql-ws";
-import { Client, Pool } from "pg";
+import { Pool } from "pg";
 import { WebSocket } from "ws";
-import { readConfig } from "../../src/config.ts";
-import { startEmbedded } from "../../src/database/embedded.ts";
-import { prepareDatabase } from "../../src/database/prepare.ts";
 import { signToken } from "../../src/graphql/token.ts";
-import { createLog } from "../../src/log.ts";
+import { withBenchDatabase } from "./database.ts";
 import { milliseconds, printTable } from "./figures.ts";
 import { type Arrivals, importStock, openShop, type Shop, sell } from "./shops.ts";
 
@@ -28,27 +25,6 @@ const alerts = 1000;
 const imported = 10_000;
 const secretKey = randomBytes(32).toString("hex");
 const main = join(import.meta.dirname, "../../src/main.ts");
-
-async function bench(): Promise<void> {
-  const given = process.env["BENCH_DATABASE_URL"];
-  const embedded = given
-    ? undefined
-    : await startEmbedded({
-        dataDir: resolve(readConfig().dataDir, "bench"),
-        log: { info: () => {}, warn: (line) => console.warn(line) },
-      });
-  const server = given ?? embedded?.connectionString ?? "";
-  const name = `nexus_bench_push_${process.pid}`;
-  const url = withDatabase(server, name);
-  try {
-    await asOwner(server, (owner) => owner.query(`create database ${name}`));
-    await prepareDatabase(url, createLog("warn"), { createPos: true });
-    await benchDatabase(url);
-  } finally {
-    await asOwner(server, (owner) => owner.query(`drop database if exists ${name} with (force)`));
-    await embedded?.stop();
-  }
-}
 
 async function benchDatabase(url: string): Promise<void> {
   const pos = new Pool({ connectionString: url, max: 10 });
@@ -223,22 +199,10 @@ function residentMemory({ pid }: ChildProcess): string {
   }
 }
 
-function withDatabase(server: string, name: string): string {
-  const url = new URL(server);
-  url.pathname = `/${name}`;
-  return url.toString();
-}
-
-async function asOwner(url: string, work: (owner: Client) => Promise<unknown>): Promise<void> {
-  const owner = new Client({ connectionString: url });
-  await owner.connect();
-  await work(owner).finally(() => owner.end());
-}
-
 function row(name: string, values: number[]): string[] {
   const sorted = values.toSorted((a, b) => a - b);
   const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? 0;
   return [name, ...[0.5, 0.9, 0.99, 1].map((q) => milliseconds(at(q)))];
 }
 
-await bench();
+await withBenchDatabase("push", benchDatabase);

@@ -3,6 +3,7 @@ import { Pool } from "pg";
 import { globalSetup, globalTeardown } from "../support/cluster.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { rollUp } from "../support/rollups.ts";
+import { cpuOf } from "./cpu.ts";
 import { median, printTable } from "./figures.ts";
 
 /**
@@ -103,12 +104,6 @@ async function probesOf(db: TestDatabase, days: number): Promise<Probes> {
 
 async function backendOf(pool: Pool): Promise<number> {
   return (await pool.query<{ pid: number }>("select pg_backend_pid() as pid")).rows[0]?.pid ?? 0;
-}
-
-/** Milliseconds that these processes have been on a CPU. */
-async function cpuOf(pids: number[]): Promise<number> {
-  const texts = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/schedstat`, "utf8")));
-  return texts.reduce((sum, text) => sum + Number(text.split(" ")[0]) / 1e6, 0);
 }
 
 /** Medians of both, in turns, so that what else the machine does falls on both. */
