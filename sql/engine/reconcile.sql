@@ -26,17 +26,20 @@ begin
 end;
 $$;
 
--- Brings up to date what is open already.
--- Planned each time: few changes are looked up one by one, many are joined by hash. A nested loop over
--- many takes hours where the statistics say that a table is empty, as autoanalyze finds it when it
--- looks while the first pass, some hundred thousand rows, has not committed yet.
+-- Brings up to date what is open already. Few changes are looked up one by one, with a plan made once a
+-- session; many are joined by hash, planned each time. A nested loop over many takes hours where the
+-- statistics say that a table is empty, as autoanalyze finds it when it looks while the first pass, some
+-- hundred thousand rows, has not committed yet.
 create or replace function nexus_engine.apply_changes(
   p_tipo text, p_changes nexus_engine.change[], p_as_of timestamptz,
   out updated int, out archived int, out announced nexus_engine.announcement[]
-) language plpgsql set plan_cache_mode = force_custom_plan set enable_nestloop = on
+) language plpgsql set plan_cache_mode = force_custom_plan set enable_nestloop = on set enable_seqscan = on
 as $$
+declare
+  few boolean := cardinality(p_changes) <= 500;
 begin
-  perform set_config('enable_nestloop', (cardinality(p_changes) <= 500)::text, true);
+  perform set_config('plan_cache_mode', case when few then 'force_generic_plan' else 'force_custom_plan' end, true),
+    set_config('enable_nestloop', few::text, true), set_config('enable_seqscan', (not few)::text, true);
   with change as (
     select * from unnest(p_changes) c
   ),

@@ -151,35 +151,52 @@ begin
 end;
 $$;
 
+-- What one stock type has to say of these products. The types stand here by name, so that their statements
+-- are planned once a session and not at each crossing, which took longer than everything else; by index,
+-- because that may be while the tables are empty.
+create or replace function nexus_engine.product_findings(
+  p_tipo text, p_tiendas uuid[], p_as_of timestamptz, p_products uuid[]
+) returns nexus_engine.finding[]
+language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off
+as $$
+begin
+  case p_tipo
+    when 'PRODUCTO_SIN_STOCK' then
+      return array(select f from nexus_engine.insight_producto_sin_stock(p_tiendas, p_as_of, p_products) f);
+    when 'STOCK_BAJO' then
+      return array(select f from nexus_engine.insight_stock_bajo(p_tiendas, p_as_of, p_products) f);
+  end case;
+end;
+$$;
+
 -- Makes the insights of one stock type about these products, and no others, equal to what its function of
 -- products says: what the reconciler does for whole stores, under the same locks, at a cost that does not
--- follow how many other products of theirs are low. Returns what to announce.
+-- follow how many other products of theirs are low. Returns what to announce. Planned once a session: the
+-- fence (offset 0) keeps to the key of open_insight, and the findings are joined by hash however many.
 create or replace function nexus_engine.reconcile_products(
   p_tipo text, p_products nexus_engine.product_ref[], p_as_of timestamptz
 ) returns nexus_engine.announcement[]
-language plpgsql
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_nestloop = off
 as $$
 declare
+  composition bigint := nexus_engine.composition(p_tipo);
   speaking uuid[] := array(
     select s.tienda_id from nexus_engine.store s
     where s.tienda_id in (select p.tienda_id from unnest(p_products) p) and not p_tipo = any (s.muted_types));
-  findings nexus_engine.finding[];
+  findings nexus_engine.finding[] := nexus_engine.product_findings(
+    p_tipo, speaking, p_as_of, array(select p.producto_id from unnest(p_products) p));
 begin
-  execute format($sql$
-    select array_agg(row(p.tienda_id, p.producto_id::text,
-      f.nivel_urgencia, f.mensaje, f.extra_data, f.content_key # $4)::nexus_engine.finding)
-    from unnest($1) p
-    left join nexus_engine.%I($2, $3, $5) f on f.tienda_id = p.tienda_id and f.subject = p.producto_id::text
-    left join lateral (
-      select o.subject, o.content_hash from nexus_engine.open_insight o
-      where o.tienda_id = p.tienda_id and o.tipo = $6 and o.subject = p.producto_id::text offset 0
-    ) o on true
-    where (f.subject is not null or o.subject is not null)
-      and (f.content_key # $4 = o.content_hash) is not true
-  $sql$, 'insight_' || lower(p_tipo))
+  select array_agg(row(p.tienda_id, p.producto_id::text,
+    f.nivel_urgencia, f.mensaje, f.extra_data, f.content_key # composition)::nexus_engine.finding)
   into findings
-  using p_products, speaking, p_as_of, nexus_engine.composition(p_tipo),
-    array(select p.producto_id from unnest(p_products) p), p_tipo;
+  from unnest(p_products) p
+  left join unnest(findings) f on f.tienda_id = p.tienda_id and f.subject = p.producto_id::text
+  left join lateral (
+    select o.subject, o.content_hash from nexus_engine.open_insight o
+    where o.tienda_id = p.tienda_id and o.tipo = p_tipo and o.subject = p.producto_id::text offset 0
+  ) o on true
+  where (f.subject is not null or o.subject is not null)
+    and (f.content_key # composition = o.content_hash) is not true;
   return (select a.announced from nexus_engine.apply_difference(p_tipo, findings, p_as_of) a);
 end;
 $$;
