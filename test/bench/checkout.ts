@@ -13,7 +13,7 @@ import { median, printTable } from "./figures.ts";
 import { openShop } from "./shops.ts";
 
 /**
- * What our triggers and our index cost a checkout: node test/bench/checkout.ts [--slices N]. On an
+ * What our triggers and our index cost a checkout: npx node test/bench/checkout.ts [--slices N]. On an
  * embedded Postgres of its own, with fsync, because the CPU time of its backends is read from /proc.
  *
  * Two databases that are alike sell in turns, a tenth of a second each: one attached, with a worker's

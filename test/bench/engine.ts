@@ -23,7 +23,7 @@ import {
 } from "./refresh.ts";
 
 /**
- * What the engine does for 1,000 stores, and the GraphQL API on top: `node test/bench/engine.ts`, on an
+ * What the engine does for 1,000 stores, and the GraphQL API on top: `npx node test/bench/engine.ts`, on an
  * embedded Postgres of its own, or on the server of BENCH_DATABASE_URL.
  */
 async function main(): Promise<void> {

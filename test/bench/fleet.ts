@@ -18,7 +18,7 @@ import { startWorkers } from "./fleet/workers.ts";
  * The hourly dispatch of 10,000 stores with 200 products, from being enqueued to the end of its last
  * job, by 1, 2 and 4 worker processes: from empty, with nothing changed, after a sale in each store.
  * Then how long stores wait that ask for a refresh while others keep the workers busy.
- * Run it with: node test/bench/fleet.ts [--stores 10000] [--rounds 2]
+ * Run it with: npx node test/bench/fleet.ts [--stores 10000] [--rounds 2]
  * On an embedded Postgres of its own, or on the server of BENCH_DATABASE_URL.
  */
 

@@ -7,7 +7,7 @@ import { cpuOf } from "./cpu.ts";
 import { median, milliseconds, printTable, timed, times } from "./figures.ts";
 
 /**
- * What a steady refresh costs where there is ten times as much: `node test/bench/growth.ts [stores]
+ * What a steady refresh costs where there is ten times as much: `npx node test/bench/growth.ts [stores]
  * [rounds]`. CPU time is read from /proc, so the server must run on this machine, which must be Linux.
  */
 const [stores = 100, rounds = 7] = process.argv.slice(2).map(Number);

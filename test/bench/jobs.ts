@@ -11,7 +11,7 @@ import { startRedis } from "./jobs/redis.ts";
 
 /**
  * Trivial jobs through our worker, beside Graphile Worker alone, pg-boss and BullMQ: how many a second,
- * and how soon after its commit a single one begins. Run it with: node test/bench/jobs.ts [--jobs N]
+ * and how soon after its commit a single one begins. Run it with: npx node test/bench/jobs.ts [--jobs N]
  * [--singles N] [--rounds N]. On an embedded Postgres of its own, or on the server of
  * BENCH_DATABASE_URL; BullMQ on a Redis of its own, where redis-server is on the PATH.
  */

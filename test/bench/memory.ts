@@ -15,7 +15,7 @@ import { openShop } from "./shops.ts";
  * memory after five minutes and after each hour; then after two full collections, an hour apart, which
  * tells a leak from garbage that V8 had no reason to collect yet; last, what one query and one
  * subscription leave behind.
- * Run it with: node test/bench/memory.ts [--hours 3] [--minutes 0] [--stores 100] [--distinct]
+ * Run it with: npx node test/bench/memory.ts [--hours 3] [--minutes 0] [--stores 100] [--distinct]
  *   [--snapshots PREFIX]
  *   --minutes: how long an hour takes, 60 for real time; 0 does what an hour brings without a pause.
  *   --distinct: no two documents have the same text.

@@ -15,7 +15,7 @@ import { type Arrivals, importStock, openShop, type Shop, sell } from "./shops.t
 /**
  * From the commit of a sale to the subscriber's screen, with one process doing everything; and the
  * same while an import takes 10,000 products of one store out of stock in one transaction.
- * Run it with: node test/bench/push.ts. On an embedded Postgres of its own, or on the server of
+ * Run it with: npx node test/bench/push.ts. On an embedded Postgres of its own, or on the server of
  * BENCH_DATABASE_URL.
  */
 

@@ -5,7 +5,7 @@ import { milliseconds, printTable, quantile } from "./figures.ts";
 
 /**
  * From kill -9 of a worker to its job running again in another one, 50 times.
- * Run it with: node test/bench/rescue.ts. On an embedded Postgres of its own.
+ * Run it with: npx node test/bench/rescue.ts. On an embedded Postgres of its own.
  */
 
 const kills = 50;

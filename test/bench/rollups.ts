@@ -7,7 +7,7 @@ import { cpuOf } from "./cpu.ts";
 import { median, printTable } from "./figures.ts";
 
 /**
- * Five years of sales against 60 days: `node test/bench/rollups.ts`. Nothing may cost more for a longer
+ * Five years of sales against 60 days: `npx node test/bench/rollups.ts`. Nothing may cost more for a longer
  * history. Measured is the CPU time of the backends, read from /proc, so the server runs on this
  * machine, which must be Linux.
  */
