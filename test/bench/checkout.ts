@@ -1,14 +1,11 @@
-import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { Client, Pool } from "pg";
-import { readConfig } from "../../src/config.ts";
-import { startEmbedded } from "../../src/database/embedded.ts";
 import { createPool } from "../../src/database/pools.ts";
 import { ensurePosIndexes } from "../../src/database/pos.ts";
-import { prepareDatabase } from "../../src/database/prepare.ts";
 import { createLog } from "../../src/log.ts";
 import { startStockDrain } from "../../src/worker/stock-drain.ts";
 import { cpuOf } from "./cpu.ts";
+import { withBenchDatabase } from "./database.ts";
 import { median, printTable } from "./figures.ts";
 import { openShop } from "./shops.ts";
 
@@ -34,51 +31,31 @@ async function main(): Promise<void> {
   const { values } = parseArgs({ options: { slices: { type: "string", default: "160" } } });
   const slices = Number(values.slices);
   if (!(slices >= 4)) throw new Error(`--slices: expected 4 or more, got ${values.slices}`);
-  const server = await startEmbedded({
-    dataDir: resolve(readConfig().dataDir, "bench"),
-    log: { info: () => {}, warn: (line) => console.warn(line) },
-  });
-  const names = ["a", "b"].map((side) => `nexus_bench_checkout_${side}_${process.pid}`);
-  const sides: Side[] = [];
-  try {
-    for (const name of names) sides.push(await openSide(server.connectionString, name));
-    const [a, b] = sides as [Side, Side];
-    const rows: string[][] = [];
-    for (const [what, share] of [
-      ["nothing crosses", 0],
-      ["2 % of the updates cross", 0.02],
-      ["every update crosses", 1],
-    ] as const) {
-      const halves = [
-        await compare(a, b, share, slices / 2),
-        await compare(b, a, share, slices / 2),
-      ];
-      rows.push([what, ...figures(halves)]);
-    }
-    printTable(
-      `A checkout: a ticket, three lines, three stock updates; ${clients} clients, ${slices} slices of ${clients * checkoutsPerSlice} each`,
-      ["", "CPU detached", "attached", "ratio", "throughput ratio", "HOT detached", "attached"],
-      rows,
-    );
-  } finally {
-    for (const side of sides) await closeSide(side);
-    const owner = new Client({ connectionString: server.connectionString });
-    await owner.connect();
-    for (const name of names) await owner.query(`drop database if exists ${name} with (force)`);
-    await owner.end();
-    await server.stop();
-  }
+  await withBenchDatabase("checkout_a", (a) =>
+    withBenchDatabase("checkout_b", (b) => compareSides(a, b, slices)),
+  );
 }
 
-async function openSide(serverUrl: string, name: string): Promise<Side> {
-  const admin = new Client({ connectionString: serverUrl });
-  await admin.connect();
-  await admin.query(`create database ${name}`);
-  await admin.end();
-  const at = new URL(serverUrl);
-  at.pathname = `/${name}`;
-  const url = at.toString();
-  await prepareDatabase(url, log, { createPos: true });
+async function compareSides(urlOfA: string, urlOfB: string, slices: number): Promise<void> {
+  const [a, b] = [await openSide(urlOfA), await openSide(urlOfB)];
+  const rows: string[][] = [];
+  for (const [what, share] of [
+    ["nothing crosses", 0],
+    ["2 % of the updates cross", 0.02],
+    ["every update crosses", 1],
+  ] as const) {
+    const halves = [await compare(a, b, share, slices / 2), await compare(b, a, share, slices / 2)];
+    rows.push([what, ...figures(halves)]);
+  }
+  printTable(
+    `A checkout: a ticket, three lines, three stock updates; ${clients} clients, ${slices} slices of ${clients * checkoutsPerSlice} each`,
+    ["", "CPU detached", "attached", "ratio", "throughput ratio", "HOT detached", "attached"],
+    rows,
+  );
+  for (const side of [a, b]) await closeSide(side);
+}
+
+async function openSide(url: string): Promise<Side> {
   const owner = new Pool({ connectionString: url, max: 2 });
   const cashiers: Cashier[] = [];
   for (let n = 0; n < clients; n += 1) {
