@@ -109,6 +109,10 @@ declare
   cleared int;
   announced nexus_engine.announcement[];
 begin
+  -- The reconciler writes active ones as well, in another order: each would wait for the other.
+  if not coalesce(only_archived, true) then
+    perform nexus_engine.lock_stores(array[nexus_engine.require_tienda_id()]);
+  end if;
   with deleted as (
     delete from public.insights i
     where i.tienda_id = nexus_engine.require_tienda_id()

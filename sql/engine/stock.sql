@@ -239,7 +239,7 @@ begin
     select l.tienda_id, l.producto_id, b.band = 4 as is_out
     from nexus_engine.product_level l
     cross join lateral (select nexus_engine.stock_band(l.stock_actual, l.low_level, l.critical_level) as band) b
-    where l.producto_id in (select unnest(products)) and b.band > 0
+    where l.producto_id = any (products) and b.band > 0
   ),
   watched as (
     insert into nexus_engine.stock_watch as w (tienda_id, producto_id, is_out)
@@ -280,17 +280,20 @@ $$;
 
 -- Those of these stores whose crossings the triggers do not see, or not all of them.
 create or replace function nexus_engine.unwatched_stores(p_tiendas uuid[]) returns uuid[]
-language sql stable
+language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
-  select array(
+declare
+  seen_up_to double precision := (select c.ceiling from nexus_engine.stock_ceiling c);
+begin
+  if not nexus_engine.attached() then
+    return array(select t.id from public.tiendas t where t.id = any (p_tiendas));
+  end if;
+  return array(
     select s.tienda_id from nexus_engine.store s
-    cross join (select (select c.ceiling from nexus_engine.stock_ceiling c) as seen_up_to) c
-    where s.tienda_id = any (p_tiendas) and (
-      not (select nexus_engine.attached())
-      or s.low_level > c.seen_up_to
-      or exists (
-        select from nexus_engine.product_settings ps
-        where ps.tienda_id = s.tienda_id and ps.min_stock > c.seen_up_to)))
+    where s.tienda_id = any (p_tiendas) and (s.low_level > seen_up_to or s.tienda_id in (
+      select ps.tienda_id from nexus_engine.product_settings ps
+      where ps.tienda_id = any (p_tiendas) and ps.min_stock > seen_up_to)));
+end;
 $$;
 
 -- Brings stock_watch up to date for these stores, whose locks the caller holds: by the outbox where

@@ -2,10 +2,10 @@
 -- an import of a hundred thousand products of one store keeps no other store waiting.
 
 -- The stores that have events, with how many (p_most at most) and the oldest. From store to store by
--- index, whatever the number of events.
+-- index, whatever the number of events, and though the plan was made while there were none.
 create or replace function nexus_engine.stores_with_events(p_most int)
 returns table (tienda_id uuid, first_id bigint, events bigint)
-language sql stable
+language sql stable set enable_seqscan = off
 as $$
   with recursive store as (
     (select e.tienda_id, e.id from nexus_engine.stock_event e order by e.tienda_id, e.id limit 1)
@@ -147,7 +147,7 @@ begin
   return array(
     select distinct row(e.tienda_id, e.producto_id)::nexus_engine.product_ref
     from unnest(events) e
-    where exists (select from public.tiendas t where t.id = e.tienda_id and t.is_active));
+    where e.tienda_id in (select t.id from public.tiendas t where t.id = any (p_tiendas) and t.is_active));
 end;
 $$;
 
@@ -157,7 +157,8 @@ $$;
 create or replace function nexus_engine.product_findings(
   p_tipo text, p_tiendas uuid[], p_as_of timestamptz, p_products uuid[]
 ) returns nexus_engine.finding[]
-language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off
+language plpgsql stable
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_nestloop = on
 as $$
 begin
   case p_tipo
@@ -171,33 +172,46 @@ $$;
 
 -- Makes the insights of one stock type about these products, and no others, equal to what its function of
 -- products says: what the reconciler does for whole stores, under the same locks, at a cost that does not
--- follow how many other products of theirs are low. Returns what to announce. Planned once a session: the
--- fence (offset 0) keeps to the key of open_insight, and the findings are joined by hash however many.
+-- follow how many other products of theirs are low. Returns what to announce.
 create or replace function nexus_engine.reconcile_products(
   p_tipo text, p_products nexus_engine.product_ref[], p_as_of timestamptz
 ) returns nexus_engine.announcement[]
-language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_nestloop = off
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
 declare
-  composition bigint := nexus_engine.composition(p_tipo);
+  tiendas uuid[] := array(select distinct p.tienda_id from unnest(p_products) p);
   speaking uuid[] := array(
     select s.tienda_id from nexus_engine.store s
-    where s.tienda_id in (select p.tienda_id from unnest(p_products) p) and not p_tipo = any (s.muted_types));
+    where s.tienda_id = any (tiendas) and not p_tipo = any (s.muted_types));
   findings nexus_engine.finding[] := nexus_engine.product_findings(
     p_tipo, speaking, p_as_of, array(select p.producto_id from unnest(p_products) p));
 begin
-  select array_agg(row(p.tienda_id, p.producto_id::text,
-    f.nivel_urgencia, f.mensaje, f.extra_data, f.content_key # composition)::nexus_engine.finding)
-  into findings
-  from unnest(p_products) p
-  left join unnest(findings) f on f.tienda_id = p.tienda_id and f.subject = p.producto_id::text
-  left join lateral (
-    select o.subject, o.content_hash from nexus_engine.open_insight o
-    where o.tienda_id = p.tienda_id and o.tipo = p_tipo and o.subject = p.producto_id::text offset 0
-  ) o on true
-  where (f.subject is not null or o.subject is not null)
-    and (f.content_key # composition = o.content_hash) is not true;
+  findings := nexus_engine.product_differences(p_tipo, p_products, findings, nexus_engine.composition(p_tipo));
   return (select a.announced from nexus_engine.apply_difference(p_tipo, findings, p_as_of) a);
+end;
+$$;
+
+-- Those of these findings, all there are about these products, that are not remembered as told, with
+-- content_hash as their content_key; without a mensaje what is remembered and has no finding any more.
+-- Joined by hash, however many there are; the fence (offset 0) keeps to the key of open_insight.
+create or replace function nexus_engine.product_differences(
+  p_tipo text, p_products nexus_engine.product_ref[], p_findings nexus_engine.finding[], p_composition bigint
+) returns nexus_engine.finding[]
+language plpgsql stable
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_nestloop = off
+as $$
+begin
+  return array(
+    select row(p.tienda_id, p.producto_id::text,
+      f.nivel_urgencia, f.mensaje, f.extra_data, f.content_key # p_composition)::nexus_engine.finding
+    from unnest(p_products) p
+    left join unnest(p_findings) f on f.tienda_id = p.tienda_id and f.subject = p.producto_id::text
+    left join lateral (
+      select o.subject, o.content_hash from nexus_engine.open_insight o
+      where o.tienda_id = p.tienda_id and o.tipo = p_tipo and o.subject = p.producto_id::text offset 0
+    ) o on true
+    where (f.subject is not null or o.subject is not null)
+      and (f.content_key # p_composition = o.content_hash) is not true);
 end;
 $$;
 

@@ -63,6 +63,53 @@ describe("the drain of the stock outbox", () => {
     );
   });
 
+  it("reads by key alone, however many stores and settings there are, also by plans made while there were none", async () => {
+    const plans = await createTestDatabase();
+    const client = await plans.poolAs("nexus_worker").connect();
+    try {
+      const { rows: looked } = await client.query(
+        "select (select events from nexus_engine.drain_outbox(250, 500, false, now())) from generate_series(1, 8)",
+      );
+      assert.equal(looked.length, 8);
+      await plans.pool.query(
+        `with store as (
+           insert into public.tiendas (id, nombre, rubro, is_active)
+           select gen_random_uuid(), 'T', 'kiosco', true from generate_series(1, 300) returning id
+         ), settings as (
+           insert into nexus_engine.store_settings (tienda_id, low_stock_threshold) select id, 10 from store
+         ), product as (
+           insert into public.productos (id, nombre, sku, precio_venta, precio_costo, stock_actual, tipo, is_active, tienda_id)
+           select gen_random_uuid(), 'P', id::text || n, 1, 1, 50, 'general', true, id from store, generate_series(1, 10) n
+           returning id, tienda_id
+         )
+         insert into nexus_engine.product_settings (producto_id, tienda_id, min_stock) select id, tienda_id, 5 from product`,
+      );
+      await plans.pool.query(
+        "analyze public.tiendas, public.productos, nexus_engine.store_settings, nexus_engine.product_settings",
+      );
+      await drainOutbox(plans.pool);
+      await plans.pool.query("delete from nexus_engine.stock_recheck");
+      await plans.pool.query(
+        "update public.productos set stock_actual = 2 where id in (select id from public.productos limit 3)",
+      );
+      await client.query("begin");
+      const { rows } = await client.query(
+        "select events from nexus_engine.drain_outbox(250, 500, false, now())",
+      );
+      const { rows: read } = await client.query<{ relname: string; rows: number }>(
+        `select relname, (seq_tup_read + idx_tup_fetch)::int as rows from pg_stat_xact_user_tables
+         where relname in ('tiendas', 'store_settings', 'product_settings', 'productos', 'stock_event')
+           and seq_tup_read + idx_tup_fetch > 60`,
+      );
+      await client.query("rollback");
+      assert.equal(rows[0].events, 3);
+      assert.deepEqual(read, []);
+    } finally {
+      client.release();
+      await plans.drop();
+    }
+  });
+
   it("tells of other stores before a backlog, and of that share by share", async () => {
     const [huge, small] = [await addStore(db.pool), await addStore(db.pool)];
     const product = await addProduct(db.pool, small);
