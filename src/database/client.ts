@@ -12,8 +12,9 @@ const patient = new Set(["57P03", "EHOSTUNREACH", "ETIMEDOUT"]);
 /** SQLSTATE read_only_sql_transaction: this server is not the primary, or not any more. */
 const readOnly = "25006";
 
-/** By list of hosts: the one that was the primary last. */
+/** By list of hosts: the one that was the primary last, and the connections that there are. */
 const lastPrimary = new Map<string, Host>();
+const connected = new Map<string, Set<DatabaseClient>>();
 
 type Connection = {
   stream: { destroy(): void };
@@ -66,19 +67,39 @@ export class DatabaseClient extends Client {
   }
 
   async #connect(): Promise<void> {
-    if (this.#target.hosts.length > 1) {
+    const { hosts } = this.#target;
+    if (hosts.length > 1) {
       const { host, port } = await findPrimary(this.#target, this.#config);
       this.host = host;
       this.port = port;
+      this.#leaveOtherHosts();
     }
     await super.connect().catch((error: unknown) => {
       throw patient.has(sqlState(error) ?? "") ? refused(error as Error) : error;
     });
+    if (hosts.length > 1) this.#register();
     try {
       await this.#check();
     } catch (error) {
       this.#cut();
       throw error;
+    }
+  }
+
+  #register(): void {
+    const key = keyOf(this.#target);
+    const all = connected.get(key) ?? new Set();
+    connected.set(key, all.add(this));
+    this.once("end", () => all.delete(this));
+  }
+
+  /**
+   * Another host is the primary now. One that vanished without a word would answer no more, and TCP keeps
+   * what is under way waiting for a quarter of an hour.
+   */
+  #leaveOtherHosts(): void {
+    for (const client of connected.get(keyOf(this.#target)) ?? []) {
+      if (client.host !== this.host || client.port !== this.port) client.#cut();
     }
   }
 
@@ -128,7 +149,7 @@ function refused(cause: Error): Error {
 
 /** The first host that takes writes, beginning with the one that did last. */
 async function findPrimary(target: Target, config: ClientConfig): Promise<Host> {
-  const key = target.hosts.map(named).join();
+  const key = keyOf(target);
   const known = lastPrimary.get(key);
   const order = known
     ? [known, ...target.hosts.filter((host) => named(host) !== named(known))]
@@ -168,6 +189,10 @@ async function whyNotPrimary(
     clearTimeout(limit);
     probe.end().catch(() => {});
   }
+}
+
+function keyOf({ hosts }: Target): string {
+  return hosts.map(named).join();
 }
 
 function named({ host, port }: Host): string {

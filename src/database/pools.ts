@@ -34,7 +34,7 @@ export function createPool({ connectionString, log, max, name, role }: PoolOptio
       ? {}
       : { options: settings.map((setting) => `-c ${setting}`).join(" ") }),
     connectionTimeoutMillis: 10_000,
-    // A host that vanishes without a word is noticed within 20 seconds.
+    // That a host vanished without a word is noticed within 20 seconds by connections that ask nothing.
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     ...(role && { role }),

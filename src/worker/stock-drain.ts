@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Pool, PoolClient } from "pg";
+import type { Pool, PoolClient, QueryConfig } from "pg";
 import type { Logger } from "../log.ts";
+import { within } from "../within.ts";
 
 /**
- * While awake, how long from one look into the outbox to the next: some milliseconds, and longer than
- * the look itself took, so that sales that keep bringing crossings have them told several at a time,
- * which costs less, and find half of a core free. And for how long after there was something.
+ * While awake, how long from one look into the outbox to the next: some milliseconds, and up to 20 ms
+ * twice as long as the look itself took, so that sales that keep bringing crossings have them told
+ * several at a time, which costs less, and find a core free. And for how long after there was something.
  */
 const awake = { pollMs: 5, rest: 2, mostMs: 20, forMs: 50 };
 /**
@@ -18,6 +19,10 @@ const retryMs = 1000;
 /** Events of one store, and of all stores with fewer, that are looked at in one transaction. */
 const share = 250;
 const atOnce = 500;
+/** A look that gets no answer for so long has lost its connection: one takes a tenth of a second. */
+const answerMs = 30_000;
+/** A stop waits only so long for the look that is under way, which Postgres may never answer. */
+const stopMs = 5_000;
 
 export type StockDrain = {
   /** Ends after the transaction that is running. */
@@ -53,33 +58,40 @@ async function drainUntil(signal: AbortSignal, pool: Pool, log: Logger): Promise
 /** Holds one connection that listens, and drains with it. */
 async function listenAndDrain(signal: AbortSignal, pool: Pool): Promise<void> {
   const client = await pool.connect();
+  const outbox = new Outbox(client, signal);
   let rung = true;
   let wake = () => {};
   const onBell = () => {
     rung = true;
     wake();
   };
+  let released = false;
+  const release = (broken: boolean) => {
+    if (!released) client.release(broken);
+    released = true;
+  };
+  let stopTimer: NodeJS.Timeout | undefined;
+  const onStop = () => {
+    stopTimer = setTimeout(release, stopMs, true);
+    onBell();
+  };
   client.on("notification", onBell);
-  signal.addEventListener("abort", onBell);
-  let isAwake = false;
+  signal.addEventListener("abort", onStop);
   let lastFound = Number.NEGATIVE_INFINITY;
   let waitMs: number = awake.pollMs;
   try {
-    await client.query("listen nexus_stock");
-    // A crash that loses what was drained brings back the events that it was drained from.
-    await client.query("set synchronous_commit = off");
+    await outbox.open();
     while (!signal.aborted) {
       rung = false;
       const began = performance.now();
-      if (await drain(client, signal)) lastFound = performance.now();
+      if (await outbox.drain()) lastFound = performance.now();
       const tookMs = performance.now() - began;
-      if (rung || signal.aborted) continue;
       if (performance.now() - lastFound < awake.forMs) {
-        isAwake ||= await stayAwake(client);
         waitMs = Math.min(Math.max(awake.pollMs, awake.rest * tookMs), awake.mostMs);
+        // Bells that others rang before they could know: what they are about waits for the next look.
+        if (await outbox.stayAwake()) rung = false;
       } else {
-        if (isAwake) await fallAsleep(client);
-        isAwake = false;
+        await outbox.fallAsleep();
         waitMs = Math.min(waitMs * asleep.growth, asleep.mostMs);
       }
       const { promise, resolve } = Promise.withResolvers<void>();
@@ -88,55 +100,96 @@ async function listenAndDrain(signal: AbortSignal, pool: Pool): Promise<void> {
       await promise;
       clearTimeout(timer);
     }
-    if (isAwake) await fallAsleep(client);
-    await client.query("unlisten nexus_stock; reset synchronous_commit");
-    client.release();
+    await outbox.close();
+    release(false);
   } catch (error) {
     // A connection that failed once is not given back to be used again.
-    client.release(true);
+    release(true);
     throw error;
   } finally {
+    clearTimeout(stopTimer);
     client.off("notification", onBell);
-    signal.removeEventListener("abort", onBell);
+    signal.removeEventListener("abort", onStop);
   }
-}
-
-/**
- * Whether there was anything in the outbox, or still is, of a store that somebody else is reconciling.
- * Stores with a few events and a share of a backlog take turns, so that an import of one store keeps
- * no other waiting. What comes while the few are told is left to the next look.
- */
-async function drain(client: PoolClient, signal: AbortSignal): Promise<boolean> {
-  let found = false;
-  while (!signal.aborted) {
-    const few = await drainOnce(client, false);
-    const many = few.backlogs && !signal.aborted ? await drainOnce(client, true) : undefined;
-    found ||= few.passed_over || Boolean(many?.passed_over);
-    found ||= few.events > 0 || Boolean(many?.events);
-    if (few.events < atOnce && !many?.events) break;
-  }
-  return found;
 }
 
 type Drained = { events: number; backlogs: boolean; passed_over: boolean };
 
-async function drainOnce(client: PoolClient, backlog: boolean): Promise<Drained> {
-  const { rows } = await client.query<Drained>({
-    name: "drain_outbox",
-    text: "select * from nexus_engine.drain_outbox($1, $2, $3, $4)",
-    values: [share, atOnce, backlog, new Date()],
-  });
-  return rows[0] ?? { events: 0, backlogs: false, passed_over: false };
-}
+/** The outbox, by a session that says whether it is awake. */
+class Outbox {
+  readonly #client: PoolClient;
+  readonly #signal: AbortSignal;
+  #isAwake = false;
 
-/** False while another drain is awake, or a sale is asking whether one is. */
-async function stayAwake(client: PoolClient): Promise<boolean> {
-  const { rows } = await client.query<{ awake: boolean }>(
-    "select nexus_engine.stay_awake() as awake",
-  );
-  return rows[0]?.awake ?? false;
-}
+  constructor(client: PoolClient, signal: AbortSignal) {
+    this.#client = client;
+    this.#signal = signal;
+  }
 
-async function fallAsleep(client: PoolClient): Promise<void> {
-  await client.query("select nexus_engine.fall_asleep()");
+  async open(): Promise<void> {
+    await this.#ask("listen nexus_stock");
+    // A crash that loses what was drained brings back the events that it was drained from. And the
+    // session of a machine that is gone, if it is awake, keeps every sale from ringing.
+    await this.#ask(
+      `set synchronous_commit = off;
+       set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3`,
+    );
+  }
+
+  async close(): Promise<void> {
+    await this.fallAsleep();
+    await this.#ask("unlisten nexus_stock");
+    await this.#ask(
+      `reset synchronous_commit;
+       reset tcp_keepalives_idle; reset tcp_keepalives_interval; reset tcp_keepalives_count`,
+    );
+  }
+
+  /**
+   * Whether there was anything in the outbox, or still is, of a store that somebody else is reconciling.
+   * Stores with a few events and a share of a backlog take turns, so that an import of one store keeps
+   * no other waiting. What comes while the few are told is left to the next look.
+   */
+  async drain(): Promise<boolean> {
+    let found = false;
+    while (!this.#signal.aborted) {
+      const few = await this.#look(false);
+      const many = few.backlogs && !this.#signal.aborted ? await this.#look(true) : undefined;
+      const events = few.events + (many?.events ?? 0);
+      found ||= events > 0 || few.passed_over || Boolean(many?.passed_over);
+      if (few.events < atOnce && !many?.events) break;
+      await this.stayAwake();
+    }
+    return found;
+  }
+
+  async #look(backlog: boolean): Promise<Drained> {
+    const [drained] = await this.#ask<Drained>({
+      name: "drain_outbox",
+      text: "select * from nexus_engine.drain_outbox($1, $2, $3, $4)",
+      values: [share, atOnce, backlog, new Date()],
+    });
+    return drained ?? { events: 0, backlogs: false, passed_over: false };
+  }
+
+  /** False while another drain is awake, or a sale is asking whether one is. */
+  async stayAwake(): Promise<boolean> {
+    if (!this.#isAwake) {
+      const [row] = await this.#ask<{ awake: boolean }>(
+        "select nexus_engine.stay_awake() as awake",
+      );
+      this.#isAwake = row?.awake ?? false;
+    }
+    return this.#isAwake;
+  }
+
+  async fallAsleep(): Promise<void> {
+    if (this.#isAwake) await this.#ask("select nexus_engine.fall_asleep()");
+    this.#isAwake = false;
+  }
+
+  async #ask<Row extends object>(query: string | QueryConfig): Promise<Row[]> {
+    const { rows } = await within(answerMs, this.#client.query<Row>(query));
+    return rows;
+  }
 }
