@@ -26,6 +26,11 @@ export async function inTransaction<T>(
   const farewell = signal.aborted;
   const remainingMs = farewell ? farewellMs : Math.max(1, Math.ceil(deadline - performance.now()));
   const client = await pool.connect();
+  // While it waited for the connection.
+  if (signal.aborted && !farewell) {
+    client.release();
+    throw signal.reason;
+  }
   let released = false;
   const release = (broken: boolean) => {
     if (!released) client.release(broken);
