@@ -80,9 +80,10 @@ export function toGraphileTask(
     const ms = Math.round(performance.now() - began);
     if (failure) log.error({ err: failed, outcome: failure.outcome, ms }, "failed");
     else log.info({ ...counts, ms }, "done");
-    const kept = await run
-      .finish(failure ?? { outcome: "succeeded", counts })
-      .finally(() => running.delete(job.id));
+    const kept = await run.finish(failure ?? { outcome: "succeeded", counts }).finally(() => {
+      // A worker that was frozen for long, and robbed, may be running its next attempt already.
+      if (running.get(job.id) === aborting) running.delete(job.id);
+    });
     // Graphile Worker then fails the job only if it still is this worker's.
     if (!kept)
       throw new Error("the job was taken away, because the worker did not answer for too long");

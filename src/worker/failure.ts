@@ -61,7 +61,8 @@ export function describeFailure(error: unknown, aborted: unknown, lastAttempt: b
   return { outcome: lastAttempt || isPermanent(error) ? "failed" : "retrying", code, message };
 }
 
-function isPermanent(error: unknown): boolean {
+/** Whether no retry can mend it, so that the attempt is the job's last whatever it has left. */
+export function isPermanent(error: unknown): boolean {
   if (error instanceof PermanentError) return true;
   const code = codeOf(error);
   // No SQLSTATE begins with E, while Node's codes all do.

@@ -1,7 +1,7 @@
 import type { ClientBase } from "pg";
 import { codeOf } from "../database/away.ts";
 import type { TaskContext } from "./define-task.ts";
-import { messageOf, PermanentError } from "./failure.ts";
+import { isPermanent, messageOf, PermanentError } from "./failure.ts";
 
 export type RefreshPayload = {
   tiendas: string[];
@@ -31,7 +31,7 @@ export async function refreshStores(
     return await transaction((client) => reconcile(client, context, force));
   } catch (error) {
     if (payload.tiendas.length > 1 && codeOf(error) === "57014") return splitInHalves(context);
-    if (payload.request_id && (lastAttempt || error instanceof PermanentError)) {
+    if (payload.request_id && (lastAttempt || isPermanent(error))) {
       await failRequest(context, payload.request_id, error);
     }
     throw error;

@@ -111,6 +111,20 @@ describe("refresh_stores", () => {
     assert.ok(request.queued_at <= request.started_at && request.started_at <= request.finished_at);
   });
 
+  it("tells the owner at once of an error that no further attempt can mend", async () => {
+    const id = await store(5);
+    const { rows } = await db.pool.query(
+      "select * from nexus_engine.request_refresh($1, null, true)",
+      [id],
+    );
+    await db.pool.query("alter table nexus_engine.open_insight rename to open_insight_elsewhere");
+    await runJobs(worker).finally(() =>
+      db.pool.query("alter table nexus_engine.open_insight_elsewhere rename to open_insight"),
+    );
+    const request = await requestOf(rows[0].id);
+    assert.deepEqual([request.status, request.error_code], ["failed", "42P01"]);
+  });
+
   it("tells the owner when a type failed, and keeps the others' work", async () => {
     const id = await store(5);
     await addSale(db.pool, id, { fecha: new Date(Date.now() - 24 * 3_600_000), total: 5 });
