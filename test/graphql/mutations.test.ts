@@ -4,6 +4,7 @@ import { after, before, describe, it } from "node:test";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addStore, addUser, reconcile } from "../support/fixtures.ts";
 import { jobsLeft, runJobs } from "../support/jobs.ts";
+import { until } from "../support/until.ts";
 import { type Api, asRequest, startApi } from "./api.ts";
 
 let db: TestDatabase;
@@ -202,5 +203,32 @@ describe("clearInsights", () => {
     assert.deepEqual([await clear("(input: {onlyArchived: null})"), await left(tienda)], [0, 2]);
     assert.deepEqual([await clear("(input: {onlyArchived: false})"), await left(tienda)], [2, 0]);
     assert.equal(await left(other.tienda), 5);
+  });
+
+  it("waits for whoever writes the active ones of the store, else each would wait for the other", async () => {
+    const { tienda, user } = await owner();
+    await fill(tienda);
+    const writing = await db.pool.connect();
+    await writing.query("begin");
+    await writing.query("select nexus_engine.lock_stores(array[$1::uuid])", [tienda]);
+    const clearing = api.ask(
+      user,
+      "mutation { clearInsights(input: {onlyArchived: false}) { deleted } }",
+    );
+    await until("it waits for the store", async () => {
+      const { rows } = await db.pool.query(
+        `select from pg_locks where locktype = 'advisory' and not granted
+           and database = (select oid from pg_database where datname = current_database())`,
+      );
+      return rows.length > 0;
+    });
+    // One that it would have deleted by now, were it not for the lock.
+    await writing.query(
+      "update public.insights set mensaje = 'Y' where tienda_id = $1 and is_active",
+      [tienda],
+    );
+    await writing.query("commit");
+    writing.release();
+    assert.deepEqual([(await clearing).data.clearInsights.deleted, await left(tienda)], [5, 0]);
   });
 });
