@@ -55,7 +55,7 @@ describe("sales, owners, operators and workers at the same time, on connections 
           }
         },
       ),
-      6,
+      4,
     );
   });
 

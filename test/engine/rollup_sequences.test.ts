@@ -173,7 +173,7 @@ describe("whatever happens to tickets, lines and settings", () => {
           assert.deepEqual(await rollupRows(db.pool), []);
         },
       ),
-      8,
+      5,
     );
   });
 });

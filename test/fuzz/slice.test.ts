@@ -12,7 +12,7 @@ describe("a slice of the fuzz tests", () => {
 
   for (const [name, share, run] of areas) {
     it(`of ${name}`, async () => {
-      await run(target, Math.ceil(share * 900), 20_261_124);
+      await run(target, Math.ceil(share * 600), 20_261_124);
       await target.probe();
     });
   }
