@@ -149,13 +149,24 @@ end;
 $$;
 
 -- What a worker does with its own: frees jobs that Postgres gave it and it never got, or whose end it
--- could not write, because a connection broke. See free_jobs.
+-- could not write, because a connection broke. See free_jobs. While the worker writes it frees nothing,
+-- the next call does: behind one who waits for the fence alone, the worker's other jobs would wait too.
 create or replace function nexus_engine.free_stranded(p_worker text, p_running bigint[], p_older interval)
 returns table (job_id bigint, task text, fate text) language plpgsql
 as $$
+declare
+  -- As old as p_running: a job taken later may run, though it is not among those.
+  locked_before timestamptz := clock_timestamp() - p_older;
 begin
-  perform pg_advisory_xact_lock(nexus_engine.worker_fence(p_worker));
-  return query select f.* from nexus_engine.free_jobs(p_worker, p_running, clock_timestamp() - p_older) f;
+  if not exists (
+    select from graphile_worker._private_jobs j
+    where j.locked_by = p_worker and j.id <> all (p_running) and j.locked_at < locked_before
+  ) then
+    return;
+  end if;
+  if pg_try_advisory_xact_lock(nexus_engine.worker_fence(p_worker)) then
+    return query select f.* from nexus_engine.free_jobs(p_worker, p_running, locked_before) f;
+  end if;
 end;
 $$;
 

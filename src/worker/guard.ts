@@ -79,6 +79,8 @@ export function startGuard({ pool, worker, running, log }: GuardOptions): Guard 
         client,
         "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3",
       );
+      // What this end has given up must not wait on for a lock, and act once it has it.
+      await ask(client, "set client_connection_check_interval = 250");
       let locked = false;
       // After an outage the others need as long to come back.
       let nextRescue = performance.now() + (first ? 0 : 2 * staleMs);

@@ -270,6 +270,66 @@ describe("the rescue of what a dead worker left", () => {
     assert.deepEqual(rows, [{ job_id: stranded, fate: "lost" }]);
   });
 
+  it("never waits for a transaction to free what is stranded, nor lets others wait", async () => {
+    const [running, stranded] = await Promise.all(["r", "s"].map((name) => addProbe(db, { name })));
+    await db.pool.query(
+      `update graphile_worker._private_jobs set locked_by = 'pool-a', attempts = 1,
+         locked_at = now() - interval '1 minute'`,
+    );
+    const pool = db.poolAs("nexus_worker");
+    const [long, sweeper] = [await pool.connect(), await pool.connect()];
+    const sweep = async (runs: (string | undefined)[]) => {
+      const { rows } = await sweeper.query(
+        "select job_id, fate from nexus_engine.free_stranded('pool-a', $1, '5 seconds')",
+        [runs],
+      );
+      return rows;
+    };
+    const fences = async () => {
+      const { rows } = await db.pool.query(
+        `select from pg_locks l join pg_database d on d.oid = l.database
+         where l.locktype = 'advisory' and l.mode = 'ExclusiveLock' and d.datname = current_database()`,
+      );
+      return rows.length;
+    };
+    try {
+      await long.query("begin");
+      await long.query("select nexus_engine.begin_work('pool-a', $1, 10000)", [running]);
+      await sweeper.query("begin; set local statement_timeout = '1s'");
+      assert.deepEqual(await sweep([running]), []);
+      await long.query("commit");
+      assert.deepEqual(await sweep([running, stranded]), []);
+      assert.equal(await fences(), 0, "with nothing stranded there is nothing to lock");
+      assert.deepEqual(await sweep([running]), [{ job_id: stranded, fate: "lost" }]);
+      assert.equal(await fences(), 1);
+    } finally {
+      long.release(true);
+      sweeper.release(true);
+    }
+  });
+
+  it("leaves no statement waiting that its guard has given up", async () => {
+    const worker = await startProbeWorker(db.url);
+    const blocker = await db.pool.connect();
+    try {
+      await blocker.query("begin; lock table nexus_engine.worker_pool in exclusive mode");
+      const waiting = async () => {
+        const { rows } = await db.pool.query(
+          `select pid from pg_stat_activity
+           where datname = current_database() and wait_event_type = 'Lock' and query like '%heartbeat(%'`,
+        );
+        return rows.map((row) => row.pid);
+      };
+      await until("the heartbeat waits", async () => (await waiting()).length === 1);
+      const [given] = await waiting();
+      await until("it does not any more", async () => !(await waiting()).includes(given), 8_000);
+    } finally {
+      await blocker.query("rollback");
+      blocker.release();
+      await worker.stop();
+    }
+  });
+
   it("lets no job wait for longer than ten minutes", async () => {
     const job = await addProbe(db, { name: "x" });
     await db.pool.query(
