@@ -77,8 +77,9 @@ export function startAnnouncements(pool: Pool, log: Logger): Announcements {
         ...opened.map((channel) => `listen ${client.escapeIdentifier(channel)}`),
         ...closed.map((channel) => `unlisten ${client.escapeIdentifier(channel)}`),
       ];
-      if (statements.length > 0) await client.query(statements.join(";"));
+      // Before the answer: who listens again meanwhile has to find the channel closed.
       for (const channel of closed) open.delete(channel);
+      if (statements.length > 0) await client.query(statements.join(";"));
       for (const channel of opened) {
         open.add(channel);
         catchUp(channel);

@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import { queryObjects } from "node:v8";
+import type { PoolClient } from "pg";
 import { startAnnouncements } from "../../src/graphql/announcements.ts";
 import { createLog } from "../../src/log.ts";
+import { within } from "../../src/within.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 
 describe("the connection that hears announcements", () => {
@@ -29,5 +31,65 @@ describe("the connection that hears announcements", () => {
     const kept = promises() - before;
     await announcements.close();
     assert.ok(kept < listeners / 2, `${kept} promises are left of ${listeners} listeners`);
+  });
+
+  /** Calls `meanwhile` once, when the connection has sent this statement and has no answer yet. */
+  function whenSent(client: PoolClient, statement: RegExp, meanwhile: () => void) {
+    const answered = Promise.withResolvers<unknown>();
+    const query = client.query.bind(client) as (...args: unknown[]) => Promise<unknown>;
+    client.query = ((...args: unknown[]) => {
+      const answer = query(...args);
+      if (statement.test(String(args[0]))) {
+        client.query = query as typeof client.query;
+        meanwhile();
+        answer.then(answered.resolve, answered.reject);
+      }
+      return answer;
+    }) as typeof client.query;
+    return answered.promise;
+  }
+
+  it("hears for who comes while the channel is being opened or closed", async () => {
+    const pool = db.poolAs("nexus_server", 1);
+    const connected = Promise.withResolvers<PoolClient>();
+    pool.once("acquire", connected.resolve);
+    const announcements = startAnnouncements(pool, createLog("silent"));
+    const listen = (tienda: string) => {
+      const [ready, heard] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
+      const stop = announcements.listen(tienda, {
+        hear: () => heard.resolve(),
+        catchUp: ready.resolve,
+      });
+      return { stop, ready: ready.promise, heard: heard.promise };
+    };
+    await listen(randomUUID()).ready;
+    const client = await connected.promise;
+    try {
+      for (const statement of [/^listen/, /^unlisten/]) {
+        const tienda = randomUUID();
+        const next = Promise.withResolvers<ReturnType<typeof listen>>();
+        let stop = () => {};
+        const answered = whenSent(client, statement, () => {
+          stop();
+          next.resolve(listen(tienda));
+        });
+        const first = listen(tienda);
+        stop = first.stop;
+        if (statement.test("unlisten")) {
+          await first.ready;
+          first.stop();
+        }
+        await answered;
+        const second = await next.promise;
+        await second.ready;
+        await db.pool.query("select pg_notify($1, $2)", [
+          `nexus_store:${tienda}`,
+          '{"many": true}',
+        ]);
+        await within(2_000, second.heard);
+      }
+    } finally {
+      await announcements.close();
+    }
   });
 });
