@@ -44,5 +44,23 @@ export function endSocket(socket: Duplex, status: number, code: ErrorCode): void
     ...notHtml,
   };
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`);
-  socket.end(`HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n${text}`);
+  closeSocket(socket, `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines.join("")}\r\n${text}`);
+}
+
+/** How long a client may take to read the last answer and to close its half of the connection. */
+const lingerMs = 1_000;
+
+/**
+ * Says this, ends the connection, and sees to it that it is closed: Node's HTTP server would leave the
+ * other half open for as long as the client does, and not close itself either.
+ */
+export function closeSocket(socket: Duplex, lastWords?: string): void {
+  // Nobody else listens on the socket of an upgrade; an error that nobody hears ends the process.
+  socket.on("error", () => {});
+  const limit = setTimeout(() => socket.destroy(), lingerMs);
+  socket.once("close", () => clearTimeout(limit));
+  socket.end(lastWords);
+  // What was sent and not read would make the system reset the connection, and the client lose the
+  // answer; and without reading, nobody notices that the client has closed its half.
+  socket.resume();
 }

@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { Duplex } from "node:stream";
 import type { Pool } from "pg";
-import { endSocket, graphqlError, sendJson, setHeaders } from "./answers.ts";
+import { closeSocket, endSocket, graphqlError, sendJson, setHeaders } from "./answers.ts";
 import { type Config, defaultMutationLimits, type MutationLimits } from "./config.ts";
 import { makeCors } from "./cors.ts";
 import { withRequestId } from "./graphql/request-id.ts";
@@ -132,7 +132,7 @@ function refuseBadRequest(error: NodeJS.ErrnoException, socket: Duplex): void {
   const { _httpMessage: pending } = socket as Duplex & { _httpMessage?: ServerResponse | null };
   if (!socket.writable || pending?.headersSent) socket.destroy();
   // The request before gets its own answer, and not this one for it.
-  else if (pending?.req.complete) pending.once("finish", () => socket.end());
+  else if (pending?.req.complete) pending.once("finish", () => closeSocket(socket));
   else if (error.code === "HPE_HEADER_OVERFLOW") endSocket(socket, 431, "BAD_USER_INPUT");
   else if (error.code === "ERR_HTTP_REQUEST_TIMEOUT") endSocket(socket, 408, "TIMEOUT");
   else endSocket(socket, 400, "BAD_USER_INPUT");

@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { connect } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { gzipSync } from "node:zlib";
 import { signToken } from "../src/graphql/token.ts";
-import { type HttpServer, startHttp } from "../src/http.ts";
+import { type HttpOptions, type HttpServer, startHttp } from "../src/http.ts";
 import { createLog } from "../src/log.ts";
 import { secretKey } from "./graphql/api.ts";
 import { createTestDatabase, type TestDatabase } from "./support/database.ts";
@@ -15,6 +16,7 @@ const query = JSON.stringify({ query: "{ tienda { id } }" });
 
 describe("the HTTP server under attack", () => {
   let db: TestDatabase;
+  let options: HttpOptions;
   let server: HttpServer;
   let tienda: string;
   let authorization: string;
@@ -24,7 +26,7 @@ describe("the HTTP server under attack", () => {
     tienda = await addStore(db.pool);
     const user = await addUser(db.pool, tienda);
     authorization = `Bearer ${await signToken(user, secretKey, 600)}`;
-    server = await startHttp({
+    options = {
       host: "127.0.0.1",
       port: 0,
       nextFreePort: false,
@@ -39,7 +41,8 @@ describe("the HTTP server under attack", () => {
         return true;
       },
       requestLimits,
-    });
+    };
+    server = await startHttp(options);
   });
   after(async () => {
     await server.close();
@@ -206,5 +209,49 @@ describe("the HTTP server under attack", () => {
     readiness = 0;
     await ready();
     assert.equal(readiness, 1, "and asks again");
+  });
+
+  it("closes what it has answered for good, also when the client keeps its half open", async () => {
+    const own = await startHttp({ ...options, pool: db.poolAs("nexus_server", 3) });
+    const sockets = [
+      upgrade("/otra"),
+      upgrade("/graphql", "origin: https://otra.example\r\n"),
+      upgrade("/graphql"),
+      "hola\r\n\r\n",
+      "GET / HTTP/1.1\r\nhost:",
+      `${request("x".repeat(90_000)).slice(0, -1)}`,
+    ].map((bytes) => {
+      const port = Number(new URL(own.url).port);
+      const socket = connect({ port, host: "127.0.0.1", allowHalfOpen: true });
+      socket.on("error", () => {});
+      socket.write(bytes);
+      return socket;
+    });
+    const answers = await Promise.all(
+      sockets.map(async (socket) => {
+        let text = "";
+        for await (const chunk of socket.iterator({ destroyOnReturn: false })) text += chunk;
+        return text.split(" ", 2)[1];
+      }),
+    );
+    assert.deepEqual(answers, ["404", "403", "400", "400", "408", "408"]);
+    const closed = await Promise.race([own.close().then(() => true), sleep(4_000, false)]);
+    for (const socket of sockets) socket.destroy();
+    assert.ok(closed, "the server cannot close");
+  });
+
+  it("survives a client that resets the connection it wanted for a WebSocket", async () => {
+    for (const more of ["origin: https://otra.example\r\n", ""]) {
+      for (let n = 0; n < 20; n += 1) {
+        const socket = connect(Number(new URL(server.url).port), "127.0.0.1");
+        socket.on("error", () => {});
+        socket.write(upgrade("/graphql", more));
+        if (n % 2) await once(socket, "data");
+        socket.write("x".repeat(100_000));
+        socket.resetAndDestroy();
+      }
+    }
+    await sleep(50);
+    assert.equal((await post({})).status, 200);
   });
 });
