@@ -3,6 +3,7 @@ import { isSafeError } from "postgraphile/grafast";
 import type { Logger } from "../log.ts";
 import { apiError, internalError } from "./errors.ts";
 import { requestId } from "./request-id.ts";
+import type { Share } from "./shares.ts";
 import { type Claims, verifyToken } from "./token.ts";
 import { makeTurns } from "./turns.ts";
 
@@ -23,31 +24,39 @@ type Account = {
   store_active: boolean;
 };
 
-/** Who sends an Authorization header. Throws an error with its HTTP status and code. */
-export async function authenticate(
+/**
+ * Who sends an Authorization header, as far as it alone says. Throws an error with its HTTP status and
+ * code, as checkAccount does.
+ */
+export async function readToken(
   header: string | undefined,
   keys: readonly Uint8Array[],
-  pool: Pool,
 ): Promise<Claims> {
   const token = /^Bearer +(\S+)$/i.exec(header ?? "")?.[1];
   if (!token) throw apiError("UNAUTHENTICATED", "Expected a header Authorization: Bearer <token>.");
-  const claims = await verifyToken(token, keys);
-  const { rows } = await pool.query<Account>({
-    name: "authenticate",
-    text: "select user_exists, user_active, store_active from nexus_engine.authenticate($1)",
-    values: [claims.userId],
-  });
+  return verifyToken(token, keys);
+}
+
+/** Whether the user and its store are active. */
+export async function checkAccount(userId: string, pool: Pool, share: Share): Promise<void> {
+  const { rows } = await share(userId, () =>
+    pool.query<Account>({
+      name: "authenticate",
+      text: "select user_exists, user_active, store_active from nexus_engine.authenticate($1)",
+      values: [userId],
+    }),
+  );
   const account = rows[0];
   if (!account?.user_exists) throw apiError("UNAUTHENTICATED", "The user does not exist.");
   if (!account.user_active) throw apiError("USER_INACTIVE", "The user is not active.");
   if (!account.store_active) throw apiError("STORE_INACTIVE", "The store is not active.");
-  return claims;
 }
 
 /** Asks who it is before the document is even parsed. */
 export function makeAuthenticationPlugin(
   keys: readonly Uint8Array[],
   pool: Pool,
+  share: Share,
   log: Logger,
 ): GraphileConfig.Plugin {
   /** Without this a database that is away would look like a body that is wrong. */
@@ -78,17 +87,19 @@ export function makeAuthenticationPlugin(
           // A WebSocket said who it is when it connected, see websocket.ts.
           if (request) {
             const header = request.getHeader("authorization");
-            const claims = await authenticate(header, keys, pool).catch((err) => {
-              throw failure(err);
-            });
+            const { userId } = await readToken(header, keys);
             const { requestContext } = request;
-            const user = claims.userId.toLowerCase();
+            const user = userId.toLowerCase();
+            // Before the database is asked: a thousand at once would ask it a thousand times.
             if (!(await turns.take(user))) {
               requestContext.retryAfter = 1;
               throw apiError("RATE_LIMITED", "Expected fewer requests of a user at once.");
             }
             requestContext.turnOf = user;
-            requestContext.userId = claims.userId;
+            await checkAccount(userId, pool, share).catch((err) => {
+              throw failure(err);
+            });
+            requestContext.userId = userId;
           }
           await next();
         },

@@ -8,6 +8,7 @@ import {
 } from "postgraphile/graphql";
 import type { MutationLimits } from "../config.ts";
 import { httpStatusByCode } from "../errors.ts";
+import type { Share } from "./shares.ts";
 
 declare global {
   namespace Grafast {
@@ -52,6 +53,7 @@ export function mutationCost(document: DocumentNode, operationName?: string | nu
  */
 export function makeMutationLimitsPlugin(
   pool: Pool,
+  share: Share,
   limits: MutationLimits,
 ): GraphileConfig.Plugin {
   const most = Math.min(limits.user, limits.store);
@@ -61,11 +63,13 @@ export function makeMutationLimitsPlugin(
       const message = `Expected mutations that count ${most} at most in a request, got ${cost}.`;
       return new GraphQLError(message, { extensions: { code: "QUERY_TOO_COMPLEX" } });
     }
-    const { rows } = await pool.query<{ wait: number }>({
-      name: "take_mutations",
-      text: "select nexus_engine.take_mutations($1, $2, $3, $4) as wait",
-      values: [context.userId, cost, limits.user, limits.store],
-    });
+    const { rows } = await share(context.userId ?? "", () =>
+      pool.query<{ wait: number }>({
+        name: "take_mutations",
+        text: "select nexus_engine.take_mutations($1, $2, $3, $4) as wait",
+        values: [context.userId, cost, limits.user, limits.store],
+      }),
+    );
     const wait = rows[0]?.wait ?? 0;
     if (wait === 0) return undefined;
     if (context.http) context.http.requestContext.retryAfter = wait;

@@ -17,23 +17,20 @@ import { ScalarsPlugin } from "./scalars.ts";
 import { sessionOf } from "./session.ts";
 import { SettingsPatchPlugin } from "./settings-patch.ts";
 import { ShapePlugin } from "./shape.ts";
+import { makeShare, type Share, shareConnections } from "./shares.ts";
 import { SubscriptionsPlugin } from "./subscriptions.ts";
 
 /** What nexus_api becomes in GraphQL. */
-export function makeSchemaPreset(pool: Pool): GraphileConfig.Preset {
-  return {
-    extends: [schemaPreset],
-    pgServices: [
-      makePgService({
-        pool,
-        schemas: ["nexus_api"],
-        // Announcements are heard by our own connection, which says when it was away.
-        pubsub: false,
-        // The schema shows what nexus_tienda may see, and no more.
-        pgSettingsForIntrospection: { role: "nexus_tienda" },
-      }),
-    ],
-  };
+export function makeSchemaPreset(pool: Pool, share = makeShare()): GraphileConfig.Preset {
+  const service = makePgService({
+    pool,
+    schemas: ["nexus_api"],
+    // Announcements are heard by our own connection, which says when it was away.
+    pubsub: false,
+    // The schema shows what nexus_tienda may see, and no more.
+    pgSettingsForIntrospection: { role: "nexus_tienda" },
+  });
+  return { extends: [schemaPreset], pgServices: [shareConnections(service, share)] };
 }
 
 const schemaPreset: GraphileConfig.Preset = {
@@ -90,6 +87,8 @@ const schemaPreset: GraphileConfig.Preset = {
 export type PresetOptions = {
   /** Connections that act as nexus_server. */
   pool: Pool;
+  /** Of the pool, by user. */
+  share: Share;
   secretKeys: readonly Uint8Array[];
   statementTimeoutMs: number;
   mutationLimits: MutationLimits;
@@ -100,16 +99,16 @@ export type PresetOptions = {
 
 /** The GraphQL server: each request runs as nexus_tienda, with the id of its user. */
 export function makePreset(options: PresetOptions): GraphileConfig.Preset {
-  const { pool, secretKeys, statementTimeoutMs, mutationLimits, log, ide } = options;
+  const { pool, share, secretKeys, statementTimeoutMs, mutationLimits, log, ide } = options;
   return {
-    extends: [makeSchemaPreset(pool)],
+    extends: [makeSchemaPreset(pool, share)],
     plugins: [
       ThrownErrorsPlugin,
       RequestBodyPlugin,
-      makeAuthenticationPlugin(secretKeys, pool, log),
+      makeAuthenticationPlugin(secretKeys, pool, share, log),
       DocumentLimitsPlugin,
       PageLimitsPlugin,
-      makeMutationLimitsPlugin(pool, mutationLimits),
+      makeMutationLimitsPlugin(pool, share, mutationLimits),
     ],
     grafast: {
       context: ({ userId, ws }) => {

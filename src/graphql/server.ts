@@ -9,6 +9,7 @@ import type { GraphQLSchema } from "postgraphile/graphql";
 import { startAnnouncements } from "./announcements.ts";
 import { limitPlanCache } from "./document-limits.ts";
 import { makePreset, makeSchemaPreset, type PresetOptions } from "./preset.ts";
+import { makeShare } from "./shares.ts";
 import { startWebSockets } from "./websocket.ts";
 
 export type GraphQLServer = {
@@ -38,7 +39,7 @@ async function releaseInstance(instance: PostGraphileInstance): Promise<void> {
   await instance.release();
 }
 
-export type GraphQLOptions = PresetOptions & {
+export type GraphQLOptions = Omit<PresetOptions, "share"> & {
   /** See HttpOptions. */
   listening?: Pool;
   /** How often subscribers are pinged, and their users looked at again; default 30 seconds. */
@@ -47,7 +48,8 @@ export type GraphQLOptions = PresetOptions & {
 
 /** Builds the schema from the database; rejects when that fails. */
 export async function startGraphQL(options: GraphQLOptions): Promise<GraphQLServer> {
-  const instance = postgraphile(makePreset(options));
+  const share = makeShare();
+  const instance = postgraphile(makePreset({ ...options, share }));
   const server = instance.createServ(grafserv);
   const announcements = startAnnouncements(options.listening ?? options.pool, options.log);
   const release = async () => {
@@ -74,6 +76,7 @@ export async function startGraphQL(options: GraphQLOptions): Promise<GraphQLServ
     ...options,
     graphql: makeGraphQLWSConfig(server),
     announcements,
+    share,
     checkMs: options.subscriberCheckMs ?? 30_000,
   });
   return { handle, upgrade: sockets.upgrade, closeSockets: sockets.close, release };

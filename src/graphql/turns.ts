@@ -11,19 +11,20 @@ export type Turns = {
 
 /**
  * Makes each user's requests wait for one another rather than for nobody: one who sends a thousand
- * at once would otherwise stand in the connection pool's queue before all others.
+ * at once would otherwise stand in the connection pool's queue before all others. What one of them asks
+ * the database at once is bounded in shares.ts.
  */
-export function makeTurns(): Turns {
+export function makeTurns(running = maxRunning, waiting = maxWaiting): Turns {
   const users = new Map<string, { running: number; waiting: ((mayRun: true) => void)[] }>();
   return {
     async take(userId) {
       const user = users.get(userId) ?? { running: 0, waiting: [] };
       users.set(userId, user);
-      if (user.running < maxRunning) {
+      if (user.running < running) {
         user.running += 1;
         return true;
       }
-      if (user.waiting.length >= maxWaiting) return false;
+      if (user.waiting.length >= waiting) return false;
       return new Promise((resolve) => user.waiting.push(resolve));
     },
 

@@ -8,11 +8,12 @@ import { type WebSocket, WebSocketServer } from "ws";
 import { endSocket } from "../answers.ts";
 import type { Logger } from "../log.ts";
 import type { Announcements } from "./announcements.ts";
-import { authenticate } from "./authentication.ts";
+import { checkAccount, readToken } from "./authentication.ts";
 import { apiError } from "./errors.ts";
 import { makeLive } from "./live.ts";
 import { withRequestId } from "./request-id.ts";
 import { openSession, sessionOf } from "./session.ts";
+import type { Share } from "./shares.ts";
 import {
   authorization,
   type Client,
@@ -38,6 +39,7 @@ export type WebSocketOptions = {
   announcements: Announcements;
   secretKeys: readonly Uint8Array[];
   pool: Pool;
+  share: Share;
   log: Logger;
   /** How often a client must answer a ping, and its user and store are looked at again. */
   checkMs: number;
@@ -51,7 +53,7 @@ export type WebSockets = {
 
 /** Subscriptions over graphql-ws, each connection with the rights of its token as long as it is valid. */
 export function startWebSockets(options: WebSocketOptions): WebSockets {
-  const { graphql, announcements, secretKeys, pool, log, checkMs } = options;
+  const { graphql, announcements, secretKeys, pool, share, log, checkMs } = options;
   const clients = new Set<Client>();
   const connectionsOf = new Map<string, number>();
   const sockets = new WebSocketServer({
@@ -60,13 +62,14 @@ export function startWebSockets(options: WebSocketOptions): WebSockets {
     handleProtocols: (offered) => handleProtocols(offered),
   });
 
-  /** Throws what authenticate throws, and errors of the database. */
+  /** Throws what readToken and checkAccount throw, and errors of the database. */
   async function admit(client: Client, header: string | undefined): Promise<void> {
     const { socket } = client;
-    const claims = await authenticate(header, secretKeys, pool);
+    const claims = await readToken(header, secretKeys);
+    await checkAccount(claims.userId, pool, share);
     // As the database writes it, whatever the token does.
     const userId = claims.userId.toLowerCase();
-    const tiendaId = (await storesOf(pool, [userId])).get(userId);
+    const tiendaId = (await share(userId, () => storesOf(pool, [userId]))).get(userId);
     if (!tiendaId) throw apiError("STORE_INACTIVE", "The store is not active.");
     if (socket.readyState !== socket.OPEN) return;
     const others = connectionsOf.get(userId) ?? 0;

@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import { setImmediate as immediate } from "node:timers/promises";
+import { makeShare } from "../../src/graphql/shares.ts";
 import { makeTurns } from "../../src/graphql/turns.ts";
 
 const pending = async (turn: Promise<boolean>) =>
@@ -22,5 +24,37 @@ describe("the turns of a user's requests", () => {
     for (let n = 0; n < 106; n += 1) turns.give("a");
     assert.deepEqual(await Promise.all(waiting), Array(100).fill(true));
     assert.equal(await turns.take("a"), true);
+  });
+});
+
+describe("a user's share of the pool", () => {
+  it("is three connections at once, in their order, and free again after an error", async () => {
+    const share = makeShare();
+    const started: number[] = [];
+    const works = Array.from({ length: 9 }, () => Promise.withResolvers<void>());
+    const held = works.map(({ promise }, n) =>
+      share(n % 2 ? "a" : "A", () => {
+        started.push(n);
+        return promise;
+      }),
+    );
+    const settled = Promise.allSettled(held);
+    await immediate();
+    assert.deepEqual(started, [0, 1, 2]);
+    assert.equal(await share("b", async () => "b"), "b");
+    works[1]?.reject(new Error("no"));
+    await immediate();
+    assert.deepEqual(started, [0, 1, 2, 3]);
+    for (const { resolve } of works) resolve();
+    assert.deepEqual(
+      (await settled).map(({ status }) => status === "fulfilled"),
+      works.map((_, n) => n !== 1),
+    );
+    const thrown = share("a", () => {
+      throw new Error("at once");
+    });
+    await assert.rejects(thrown, /at once/);
+    const again = [1, 2, 3].map((n) => share("a", async () => n));
+    assert.deepEqual(await Promise.all(again), [1, 2, 3]);
   });
 });
