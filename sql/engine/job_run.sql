@@ -35,7 +35,8 @@ $$;
 -- private table: there is no public way to say either from inside a running job.
 --   p_runs: an array of objects with job and attempt. Of an attempt that is not in the ledger yet also
 --   age (ms since it began) and tiendas; of one that is: id. Of one that has ended: outcome, code,
---   message, counts and ended (ms ago). Times are the database's clock.
+--   message, counts and ended (ms ago). Times are the database's clock. When no answer came and the
+--   same is written once more, also again: what was written then is left as it stands.
 --   returns the ids under which attempts stand in the ledger, in the order of p_runs; null for an
 --   attempt that was taken away, of which nothing is written.
 create or replace function nexus_engine.write_job_runs(p_worker text, p_runs json)
@@ -56,10 +57,10 @@ begin
     from json_array_elements(p_runs) with ordinality r (run, n)
     cross join lateral json_to_record(r.run) t (
       id bigint, job bigint, attempt int, age float8, ended float8, tiendas uuid[], outcome text,
-      code text, message text, counts jsonb)
+      code text, message text, counts jsonb, again boolean)
   ),
   told as materialized (
-    select s.n, s.id, s.job, s.attempt, s.tiendas, s.counts, s.code,
+    select s.n, coalesce(s.id, e.id) as id, s.job, s.attempt, s.tiendas, s.counts, s.code,
       at - s.age * interval '1 ms' as started_at,
       case when s.outcome is not null then at - s.ended * interval '1 ms' end as finished_at,
       -- Enqueued again under its key while it ran: the other job does what it was for, so this one,
@@ -73,6 +74,14 @@ begin
       select q.attempts > s.attempt as replaced, q as queued
       from graphile_worker._private_jobs q where q.id = s.job and q.locked_by = p_worker offset 0
     ) j on true
+    -- Since the job was taken: given new attempts by an operator, it has one of the same number again.
+    -- Only when told to look: for every attempt it would cost a tenth of the write.
+    left join lateral (
+      select r.id from nexus_engine.job_run r
+      where s.again and s.id is null and r.job_id = s.job and r.worker = p_worker
+        and r.attempt = s.attempt and r.started_at >= (j.queued).locked_at
+      limit 1
+    ) e on true
   ),
   opened as (
     insert into nexus_engine.job_run as new (
@@ -88,9 +97,11 @@ begin
   ),
   closed as (
     update nexus_engine.job_run r
-    set finished_at = t.finished_at, outcome = t.outcome, error_code = t.code, error_message = t.message, counts = t.counts
+    set finished_at = coalesce(r.finished_at, t.finished_at), outcome = t.outcome, error_code = t.code,
+      error_message = t.message, counts = t.counts
     from told t
-    where t.id is not null and t.outcome is not null and r.id = t.id and r.finished_at is null
+    where t.id is not null and t.outcome is not null and r.id = t.id
+      and (r.finished_at is null or r.outcome = t.outcome and r.worker = p_worker)
     returning r.id
   ),
   heard as (
@@ -108,7 +119,7 @@ begin
     where (t.outcome in ('failed', 'cancelled') or t.outcome = 'retrying' and t.code = 'SHUTDOWN')
       and t.dropped is not true and j.id = t.job and j.locked_by = p_worker
   )
-  select coalesce(o.id, c.id)
+  select coalesce(o.id, c.id, case when t.outcome is null then t.id end)
   from told t
   left join opened o on t.id is null and o.job_id = t.job
   left join closed c on c.id = t.id

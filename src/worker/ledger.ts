@@ -108,6 +108,8 @@ export function createLedger(pool: Pool, log: Logger): Ledger {
     // Those that end during the write are written again.
     const ended = batch.filter((entry) => entry.ended);
     const wait = backoff(retryMs.first, retryMs.most);
+    let again = false;
+    let overtaken = false;
     for (;;) {
       try {
         const { rows } = await pool.query<{ id: string | null }>({
@@ -119,13 +121,20 @@ export function createLedger(pool: Pool, log: Logger): Ledger {
         for (const entry of ended) entry.ended?.settle.resolve(entry.id !== null);
         return;
       } catch (error) {
+        const code = codeOf(error);
+        // Postgres was still at the one before, and entered this meanwhile: the next time it is seen.
+        const late: boolean = again && !overtaken && code === "23505";
         // A fault in what was to be written does not pass.
-        if (["22", "23", "42"].includes(codeOf(error)?.slice(0, 2) ?? "")) {
+        if (!late && ["22", "23", "42"].includes(code?.slice(0, 2) ?? "")) {
           log.error({ err: error, worker }, "the ledger refused what was to be written");
           for (const entry of ended) entry.ended?.settle.reject(error);
           return;
         }
         log.warn({ err: error, worker }, "the ledger could not be written, trying again");
+        // Or it was, and only the answer was lost.
+        again = true;
+        overtaken ||= late;
+        for (const record of records) record.again = true;
         await sleep(wait.next());
       }
     }

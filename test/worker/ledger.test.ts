@@ -8,6 +8,7 @@ import { PermanentError, type TaskDefinition } from "../../src/worker/define-tas
 import { createLedger } from "../../src/worker/ledger.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { runJobs } from "../support/jobs.ts";
+import { until } from "../support/until.ts";
 
 const store = "b7a1a2b6-3c1e-4d58-9a53-6d1f6a0f9d01";
 
@@ -217,5 +218,109 @@ describe("the ledger", () => {
     assert.deepEqual(new Set(kept), new Set([true]));
     assert.deepEqual((await rows()).map((r) => r.job_id).sort(), ids.sort());
     assert.ok(refusals < 0);
+  });
+
+  const take = async (count: number) => {
+    for (let n = 0; n < count; n += 1) await enqueue();
+    const { rows: jobs } = await db.pool.query(
+      "update graphile_worker._private_jobs set locked_by = 'w', locked_at = now(), attempts = 1 returning *",
+    );
+    return jobs;
+  };
+  const write = async (...runs: object[]) => {
+    const { rows: written } = await worker.query(
+      "select id from nexus_engine.write_job_runs('w', $1) id",
+      [JSON.stringify(runs)],
+    );
+    return written.map((row) => row.id);
+  };
+
+  it("has everything once, and believed, though the answers to its writes were lost", async () => {
+    const [long, short] = await take(2);
+    let lost = 0;
+    const deaf = new Proxy(worker, {
+      get(target, key) {
+        if (key !== "query") return Reflect.get(target, key, target);
+        return async (...args: [string, unknown[]]) => {
+          const answer = await target.query(...args);
+          lost += 1;
+          // Every other time.
+          if (lost % 2 === 0) return answer;
+          throw Object.assign(new Error("cut off"), { code: "ECONNRESET" });
+        };
+      },
+    });
+    const ledger = createLedger(deaf, createLog("silent"));
+    const run = ledger.begin(long);
+    await until("the long one is entered", async () => (await rows()).length === 1);
+    const ended = { outcome: "succeeded", counts: {} } as const;
+    assert.equal(await ledger.begin(short).finish(ended), true);
+    assert.equal(await run.finish(ended), true);
+    assert.deepEqual(
+      (await rows()).map((r) => [r.job_id, r.outcome]),
+      [
+        [long.id, "succeeded"],
+        [short.id, "succeeded"],
+      ],
+    );
+    assert.ok(lost >= 6);
+  });
+
+  it("takes a write again as it took it first", async () => {
+    const [long, short] = (await take(2)).map((job) => ({ job: job.id, attempt: 1, age: 0 }));
+    const batch = [
+      { ...long, tiendas: [store] },
+      { ...short, outcome: "retrying", code: "40001", message: "x", ended: 0 },
+    ];
+    const again = batch.map((run) => ({ ...run, again: true }));
+    const ids = await write(...batch);
+    const first = await rows();
+    assert.deepEqual(await write(...again), ids);
+    assert.deepEqual(await rows(), first);
+    const end = { ...long, id: ids[0], outcome: "succeeded", ended: 0, again: true };
+    assert.deepEqual(await write(end), [ids[0]]);
+    const closed = await rows();
+    assert.deepEqual(await write(end), [ids[0]]);
+    assert.deepEqual(await rows(), closed);
+    assert.deepEqual(await write({ ...end, outcome: "failed" }), [null], "another end is not its");
+  });
+
+  it("tries again while Postgres is still at the write whose connection was lost", async () => {
+    const [job] = await take(1);
+    const first = await worker.connect();
+    let calls = 0;
+    const cut = new Proxy(worker, {
+      get(target, key) {
+        if (key !== "query") return Reflect.get(target, key, target);
+        return async (...args: [string, unknown[]]) => {
+          calls += 1;
+          if (calls > 1) return target.query(...args);
+          await first.query("begin");
+          await first.query(...args);
+          throw Object.assign(new Error("cut off"), { code: "ECONNRESET" });
+        };
+      },
+    });
+    const run = createLedger(cut, createLog("silent")).begin(job);
+    await until("it is tried again", () => calls === 2);
+    await sleep(50);
+    await first.query("commit");
+    first.release();
+    assert.equal(await run.finish({ outcome: "succeeded", counts: {} }), true);
+    assert.deepEqual(
+      (await rows()).map((r) => [r.job_id, r.outcome]),
+      [[job.id, "succeeded"]],
+    );
+  });
+
+  it("enters an attempt of the same number again when an operator gave the job new ones", async () => {
+    const [run] = (await take(1)).map((job) => ({ job: job.id, attempt: 1, age: 0, ended: 0 }));
+    await write({ ...run, outcome: "failed", code: "PAYLOAD", message: "bad" });
+    await db.pool.query("update graphile_worker._private_jobs set locked_at = clock_timestamp()");
+    await write({ ...run, outcome: "failed", code: "PAYLOAD", message: "worse", again: true });
+    assert.deepEqual(
+      (await rows()).map((r) => r.error_message),
+      ["bad", "worse"],
+    );
   });
 });
