@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
+import type { Socket } from "node:net";
 import { after, before, describe, it } from "node:test";
 import { queryObjects } from "node:v8";
 import type { PoolClient } from "pg";
@@ -49,10 +50,12 @@ describe("the connection that hears announcements", () => {
     return answered.promise;
   }
 
-  it("hears for who comes while the channel is being opened or closed", async () => {
+  it("hears for who comes while the channel is being opened or closed, and when that fails", async () => {
     const pool = db.poolAs("nexus_server", 1);
-    const connected = Promise.withResolvers<PoolClient>();
-    pool.once("acquire", connected.resolve);
+    let client: PoolClient | undefined;
+    pool.on("acquire", (acquired) => {
+      client = acquired;
+    });
     const announcements = startAnnouncements(pool, createLog("silent"));
     const listen = (tienda: string) => {
       const [ready, heard] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
@@ -63,25 +66,36 @@ describe("the connection that hears announcements", () => {
       return { stop, ready: ready.promise, heard: heard.promise };
     };
     await listen(randomUUID()).ready;
-    const client = await connected.promise;
     try {
-      for (const statement of [/^listen/, /^unlisten/]) {
+      for (const [statement, fails] of [
+        ["listen", false],
+        ["unlisten", false],
+        ["listen", true],
+        ["unlisten", true],
+      ] as const) {
         const tienda = randomUUID();
         const next = Promise.withResolvers<ReturnType<typeof listen>>();
         let stop = () => {};
-        const answered = whenSent(client, statement, () => {
+        assert.ok(client);
+        const answered = whenSent(client, new RegExp(`^${statement}`), () => {
           stop();
           next.resolve(listen(tienda));
+          const { connection } = client as unknown as { connection: { stream: Socket } };
+          if (fails) connection.stream.destroy();
         });
         const first = listen(tienda);
         stop = first.stop;
-        if (statement.test("unlisten")) {
+        if (statement === "unlisten") {
           await first.ready;
           first.stop();
         }
-        await answered;
+        const failed = await answered.then(
+          () => false,
+          () => true,
+        );
+        assert.equal(failed, fails);
         const second = await next.promise;
-        await second.ready;
+        await within(5_000, second.ready);
         await db.pool.query("select pg_notify($1, $2)", [
           `nexus_store:${tienda}`,
           '{"many": true}',
