@@ -149,14 +149,16 @@ end;
 $$;
 
 -- What a worker does with its own: frees jobs that Postgres gave it and it never got, or whose end it
--- could not write, because a connection broke. See free_jobs. While the worker writes it frees nothing,
--- the next call does: behind one who waits for the fence alone, the worker's other jobs would wait too.
+-- could not write, because a connection broke. See free_jobs. Behind one who waits for the fence the worker's
+-- other jobs wait too, so it waits a quarter of a second at most, and only where something is stranded; the
+-- next call tries again. Not to wait at all would be never to get it on a worker that is always busy.
 create or replace function nexus_engine.free_stranded(p_worker text, p_running bigint[], p_older interval)
 returns table (job_id bigint, task text, fate text) language plpgsql
 as $$
 declare
   -- As old as p_running: a job taken later may run, though it is not among those.
   locked_before timestamptz := clock_timestamp() - p_older;
+  usual text := current_setting('lock_timeout');
 begin
   if not exists (
     select from graphile_worker._private_jobs j
@@ -164,9 +166,14 @@ begin
   ) then
     return;
   end if;
-  if pg_try_advisory_xact_lock(nexus_engine.worker_fence(p_worker)) then
-    return query select f.* from nexus_engine.free_jobs(p_worker, p_running, locked_before) f;
-  end if;
+  begin
+    perform set_config('lock_timeout', '250ms', true);
+    perform pg_advisory_xact_lock(nexus_engine.worker_fence(p_worker));
+  exception when lock_not_available then
+    return;
+  end;
+  perform set_config('lock_timeout', usual, true);
+  return query select f.* from nexus_engine.free_jobs(p_worker, p_running, locked_before) f;
 end;
 $$;
 

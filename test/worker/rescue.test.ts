@@ -270,7 +270,7 @@ describe("the rescue of what a dead worker left", () => {
     assert.deepEqual(rows, [{ job_id: stranded, fate: "lost" }]);
   });
 
-  it("never waits for a transaction to free what is stranded, nor lets others wait", async () => {
+  it("waits but a moment for a transaction to free what is stranded, and lets others wait no longer", async () => {
     const [running, stranded] = await Promise.all(["r", "s"].map((name) => addProbe(db, { name })));
     await db.pool.query(
       `update graphile_worker._private_jobs set locked_by = 'pool-a', attempts = 1,
@@ -305,6 +305,40 @@ describe("the rescue of what a dead worker left", () => {
     } finally {
       long.release(true);
       sweeper.release(true);
+    }
+  });
+
+  it("frees what is stranded though the worker is never without a transaction", async () => {
+    const [stranded, ...jobs] = await Promise.all(
+      ["s", "1", "2", "3", "4"].map((name) => addProbe(db, { name })),
+    );
+    await db.pool.query(
+      `update graphile_worker._private_jobs set locked_by = 'pool-a', attempts = 1,
+         locked_at = now() - interval '1 minute'`,
+    );
+    const pool = db.poolAs("nexus_worker");
+    let busy = true;
+    const working = jobs.map(async (job, n) => {
+      await sleep(n * 20);
+      while (busy) {
+        const client = await pool.connect();
+        await client.query("begin");
+        await client.query("select nexus_engine.begin_work('pool-a', $1, 10000)", [job]);
+        await client.query("select pg_sleep(0.08)");
+        await client.query("commit");
+        client.release();
+      }
+    });
+    try {
+      await sleep(150);
+      const { rows } = await db.pool.query(
+        "select job_id, fate from nexus_engine.free_stranded('pool-a', $1, '5 seconds')",
+        [jobs],
+      );
+      assert.deepEqual(rows, [{ job_id: stranded, fate: "lost" }]);
+    } finally {
+      busy = false;
+      await Promise.all(working);
     }
   });
 
