@@ -22,7 +22,7 @@ describe("limits", () => {
     db = await createTestDatabase();
     for (const [name, body] of [
       ["lenta", "select pg_catalog.pg_sleep(30)::text"],
-      ["pausa", "select pg_catalog.pg_sleep(0.1)::text"],
+      ["pausa", "select pg_catalog.pg_sleep(0.04)::text"],
       ["rota", "select (1 / (length('secreto interno') - 15))::text"],
     ]) {
       await db.pool.query(
