@@ -1,7 +1,31 @@
-import { type ClientBase, Pool, type PoolConfig } from "pg";
+import { type ClientBase, Pool, type PoolClient, type PoolConfig } from "pg";
 import type { Logger } from "../log.ts";
 import { DatabaseClient } from "./client.ts";
 import { parseTarget } from "./hosts.ts";
+
+/** Has Postgres notice within eleven seconds that the other end of a session has vanished. */
+export const noticeVanished =
+  "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3";
+
+export type Loan = {
+  readonly ended: boolean;
+  /** Gives the connection back, or closes a broken one; later calls do nothing. */
+  release(broken: boolean): void;
+};
+
+/** For a connection that whoever is first gives back: its work, or a time limit that cuts it off. */
+export function onLoan(client: PoolClient): Loan {
+  let ended = false;
+  return {
+    get ended() {
+      return ended;
+    },
+    release(broken) {
+      if (!ended) client.release(broken);
+      ended = true;
+    },
+  };
+}
 
 export type DatabaseRole = "nexus_worker" | "nexus_server";
 

@@ -1,6 +1,7 @@
 import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool, PoolClient } from "pg";
+import { noticeVanished } from "../database/pools.ts";
 import type { Logger } from "../log.ts";
 import { within } from "../within.ts";
 import type { Running } from "./attempt.ts";
@@ -75,10 +76,7 @@ export function startGuard({ pool, worker, running, log }: GuardOptions): Guard 
     leaving.signal.addEventListener("abort", onWake);
     try {
       await ask(client, "listen nexus_cancel");
-      await ask(
-        client,
-        "set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3",
-      );
+      await ask(client, noticeVanished);
       // What this end has given up must not wait on for a lock, and act once it has it.
       await ask(client, "set client_connection_check_interval = 250");
       let locked = false;

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool, PoolClient, QueryConfig } from "pg";
+import { noticeVanished, onLoan } from "../database/pools.ts";
 import type { Logger } from "../log.ts";
 import { within } from "../within.ts";
 
@@ -65,14 +66,10 @@ async function listenAndDrain(signal: AbortSignal, pool: Pool): Promise<void> {
     rung = true;
     wake();
   };
-  let released = false;
-  const release = (broken: boolean) => {
-    if (!released) client.release(broken);
-    released = true;
-  };
+  const loan = onLoan(client);
   let stopTimer: NodeJS.Timeout | undefined;
   const onStop = () => {
-    stopTimer = setTimeout(release, stopMs, true);
+    stopTimer = setTimeout(loan.release, stopMs, true);
     onBell();
   };
   client.on("notification", onBell);
@@ -101,10 +98,10 @@ async function listenAndDrain(signal: AbortSignal, pool: Pool): Promise<void> {
       clearTimeout(timer);
     }
     await outbox.close();
-    release(false);
+    loan.release(false);
   } catch (error) {
     // A connection that failed once is not given back to be used again.
-    release(true);
+    loan.release(true);
     throw error;
   } finally {
     clearTimeout(stopTimer);
@@ -130,10 +127,7 @@ class Outbox {
     await this.#ask("listen nexus_stock");
     // A crash that loses what was drained brings back the events that it was drained from. And the
     // session of a machine that is gone, if it is awake, keeps every sale from ringing.
-    await this.#ask(
-      `set synchronous_commit = off;
-       set tcp_keepalives_idle = 5; set tcp_keepalives_interval = 2; set tcp_keepalives_count = 3`,
-    );
+    await this.#ask(`set synchronous_commit = off; ${noticeVanished}`);
   }
 
   async close(): Promise<void> {

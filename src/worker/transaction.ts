@@ -1,5 +1,6 @@
 import type { Job } from "graphile-worker";
 import type { ClientBase, Pool } from "pg";
+import { onLoan } from "../database/pools.ts";
 import { TimeLimitError } from "./failure.ts";
 
 /** At the time limit Postgres cancels the statement that runs; who goes on all the same is cut off. */
@@ -31,14 +32,10 @@ export async function inTransaction<T>(
     client.release();
     throw signal.reason;
   }
-  let released = false;
-  const release = (broken: boolean) => {
-    if (!released) client.release(broken);
-    released = true;
-  };
+  const loan = onLoan(client);
   let timer: NodeJS.Timeout | undefined;
   // Closed in the middle of a statement: Postgres notices at once and rolls back, see begin_work.
-  const cutOff = () => release(true);
+  const cutOff = () => loan.release(true);
   const onAbort = () => {
     if (signal.reason instanceof TimeLimitError) timer = setTimeout(cutOff, graceMs);
     else cutOff();
@@ -57,7 +54,7 @@ export async function inTransaction<T>(
     await client.query("commit");
     return result;
   } catch (error) {
-    if (released) throw signal.aborted ? signal.reason : error;
+    if (loan.ended) throw signal.aborted ? signal.reason : error;
     await client.query("rollback").catch(() => {
       broken = true;
     });
@@ -65,6 +62,6 @@ export async function inTransaction<T>(
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", onAbort);
-    release(broken);
+    loan.release(broken);
   }
 }
