@@ -14,7 +14,7 @@ const readOnly = "25006";
 
 /** By list of hosts: the one that was the primary last, and the connections that there are. */
 const lastPrimary = new Map<string, Host>();
-const connected = new Map<string, Set<DatabaseClient>>();
+const live = new Map<string, Set<DatabaseClient>>();
 
 type Connection = {
   stream: { destroy(): void };
@@ -88,8 +88,8 @@ export class DatabaseClient extends Client {
 
   #register(): void {
     const key = keyOf(this.#target);
-    const all = connected.get(key) ?? new Set();
-    connected.set(key, all.add(this));
+    const all = live.get(key) ?? new Set();
+    live.set(key, all.add(this));
     this.once("end", () => all.delete(this));
   }
 
@@ -98,7 +98,7 @@ export class DatabaseClient extends Client {
    * what is under way waiting for a quarter of an hour.
    */
   #leaveOtherHosts(): void {
-    for (const client of connected.get(keyOf(this.#target)) ?? []) {
+    for (const client of live.get(keyOf(this.#target)) ?? []) {
       if (client.host !== this.host || client.port !== this.port) client.#cut();
     }
   }
