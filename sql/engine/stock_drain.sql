@@ -157,8 +157,7 @@ $$;
 create or replace function nexus_engine.product_findings(
   p_tipo text, p_tiendas uuid[], p_as_of timestamptz, p_products uuid[]
 ) returns nexus_engine.finding[]
-language plpgsql stable
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_nestloop = on
+language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
 begin
   case p_tipo
