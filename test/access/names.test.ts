@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import { Pool } from "pg";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
-import { addProduct, addSale, addStore, addUser } from "../support/fixtures.ts";
+import { addProduct, addSale, addStore, addUser, setSettings } from "../support/fixtures.ts";
 import { connectAs } from "./login.ts";
 
 describe("functions that somebody put into public, where everybody may", () => {
@@ -34,12 +34,26 @@ describe("functions that somebody put into public, where everybody may", () => {
       ${caught("clock_timestamp()", "timestamptz", "pg_catalog.clock_timestamp()")}
       ${caught("now()", "timestamptz", "pg_catalog.now()")}
       ${caught("current_setting(text, boolean)", "text", "pg_catalog.current_setting($1, $2)")}
-      ${caught("abs(float8)", "float8", "pg_catalog.abs($1)")}`);
+      ${caught("abs(float8)", "float8", "pg_catalog.abs($1)")}
+      ${["float8", "uuid", "boolean", "int4", "timestamptz"]
+        .flatMap((type) => [
+          caught(`compare(${type}, ${type})`, "boolean", "true"),
+          ...["=", "<>", "<", "<=", ">", ">="].map(
+            (operator) =>
+              `create operator public.${operator} (function = public.compare, leftarg = ${type}, rightarg = ${type});`,
+          ),
+        ])
+        .join("\n")}`);
     await someone.end();
 
     const tienda = await addStore(db.pool);
     const user = await addUser(db.pool, tienda);
     const productoId = await addProduct(db.pool, tienda, { stock: 1 });
+    await setSettings(db.pool, tienda, { low_stock_threshold: 9 });
+    await db.pool.query(
+      "insert into nexus_engine.product_settings (producto_id, tienda_id, min_stock) values ($1, $2, 8)",
+      [productoId, tienda],
+    );
     // A till of the POS whose search path prefers public even to Postgres's own.
     const till = new Pool({
       connectionString: db.url,
@@ -82,11 +96,11 @@ describe("functions that somebody put into public, where everybody may", () => {
     assert.deepEqual(rows, []);
 
     // They do catch who does not look out.
-    await till.query("select now(), '7'::float8");
+    await till.query("select now(), '7'::float8, 1 < 2");
     const { rows: careless } = await till.query("select as_role from public.caught order by 1");
     assert.deepEqual(
       careless.map(({ as_role }) => as_role.split(" ").slice(1).join(" ")),
-      ["", "by a type"],
+      ["", "", "by a type"],
     );
     await till.end();
   });
