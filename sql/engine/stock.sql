@@ -1,20 +1,19 @@
 -- Stock as the engine sees it: bands, the trigger that notices a product crossing from one into
 -- another, and the list of products that are low or out.
 
--- The band of a stock: 0 enough, 1 MEDIA, 2 ALTA, 3 CRITICA, 4 out; 0 for what is no number.
+-- The band of a stock: 0 enough, 1 MEDIA, 2 ALTA, 3 CRITICA, 4 out; 0 for what is no number. Its names
+-- are bound when it is made, because on_stock_change has the search_path of whoever sells.
 create or replace function nexus_engine.stock_band(
   stock double precision, low_level double precision, critical_level double precision
 ) returns int language sql immutable parallel safe
-as $$
-  select case
-    when stock <= 0 then case when stock > -1e9 then 4 else 0 end
-    when stock > low_level or stock is null then 0
-    when stock <= critical_level then 3
-    when stock <= low_level / 2 then 2
-    when stock <= low_level then 1
-    else 0
-  end
-$$;
+return case
+  when stock <= 0 then case when stock > -1e9 then 4 else 0 end
+  when stock > low_level or stock is null then 0
+  when stock <= critical_level then 3
+  when stock <= low_level / 2 then 2
+  when stock <= low_level then 1
+  else 0
+end;
 
 -- The thresholds of a store that has set none.
 create or replace function nexus_engine.default_low_threshold() returns numeric
@@ -28,59 +27,51 @@ as $$
   select 3::numeric
 $$;
 
--- When a product is in another band than before: one row into the outbox. Takes no lock that another
--- sale waits for, and cannot fail the sale: what goes wrong is a warning. Called by every sale of a
--- product that is low or gets so: that is why the thresholds are looked up here, in the statement
--- that writes, and not by nexus_engine.store, which reads tiendas as well.
---   was, was_active: before; null for a new product.
---   returns whether there was anything to note.
-create or replace function nexus_engine.note_stock_change(
-  p_tienda_id uuid, p_producto_id uuid,
-  was double precision, was_active boolean, stock double precision, is_active boolean
-) returns boolean
-language plpgsql set search_path = pg_catalog, pg_temp
+-- After a product was added, or its stock or is_active changed, where its stock is or was not above the
+-- highest threshold in use (the trigger's condition): if it is in another band now, one row into the
+-- outbox. Takes no lock that another sale waits for, and cannot fail the sale: what goes wrong is a
+-- warning. Every microsecond here is one of a checkout, and most are spent on starting statements. So
+-- a stock that comes from above the highest threshold, or goes there, is noted without looking up its
+-- own: few do, and the drain looks again. Wakes the drains at commit, unless one is awake and looks by
+-- itself (see nexus_engine.stay_awake): a NOTIFY makes commits take turns. Asked of the lock and not of
+-- the outbox, whose dead rows would have to be read for that.
+-- Without a search_path of its own, which costs as much as the call, and so with every name qualified.
+create or replace function nexus_engine.on_stock_change() returns trigger
+language plpgsql security definer
 as $$
 declare
-  own_low numeric;
-  store nexus_engine.store_settings;
+  -- Null where a trigger of the release before calls.
+  ceiling constant double precision := tg_argv[0];
   low double precision;
+  own_low double precision;
   critical double precision;
-  band_before int := 0;
-  band int := 0;
 begin
-  -- Small statements of one table each: starting a larger one costs more than these together.
-  select ps.min_stock into own_low from nexus_engine.product_settings ps where ps.producto_id = p_producto_id;
-  select s.* into store from nexus_engine.store_settings s where s.tienda_id = p_tienda_id;
-  low := coalesce(own_low, store.low_stock_threshold, nexus_engine.default_low_threshold());
-  critical := coalesce(store.critical_threshold, nexus_engine.default_critical_threshold());
-  if was_active then
-    band_before := nexus_engine.stock_band(was, low, critical);
+  if (old.is_active and new.is_active
+    and (old.stock_actual operator(pg_catalog.>) ceiling) operator(pg_catalog.<>) (new.stock_actual operator(pg_catalog.>) ceiling)
+  ) is not true then
+    -- Statements of one table each: starting a larger one costs more than these together.
+    select s.low_stock_threshold, s.critical_threshold into low, critical
+    from nexus_engine.store_settings s where s.tienda_id operator(pg_catalog.=) new.tienda_id;
+    select ps.min_stock into own_low
+    from nexus_engine.product_settings ps where ps.producto_id operator(pg_catalog.=) new.id;
+    low := coalesce(own_low, low, nexus_engine.default_low_threshold());
+    critical := coalesce(critical, nexus_engine.default_critical_threshold());
+    if (case when old.is_active then nexus_engine.stock_band(old.stock_actual, low, critical) else 0 end)
+      operator(pg_catalog.=)
+      (case when new.is_active then nexus_engine.stock_band(new.stock_actual, low, critical) else 0 end)
+    then
+      return null;
+    end if;
   end if;
-  if is_active then
-    band := nexus_engine.stock_band(stock, low, critical);
+  insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
+  values (new.tienda_id, new.id, new.is_active and nexus_engine.stock_band(new.stock_actual, 0, 0) operator(pg_catalog.=) 4);
+  if pg_catalog.pg_try_advisory_lock_shared(nexus_engine.awake_lock()) then
+    perform pg_catalog.pg_advisory_unlock_shared(nexus_engine.awake_lock()), pg_catalog.pg_notify('nexus_stock', '');
   end if;
-  if band = band_before then
-    return false;
-  end if;
-  insert into nexus_engine.stock_event (tienda_id, producto_id, is_out) values (p_tienda_id, p_producto_id, band = 4);
-  perform nexus_engine.ring_stock_bell();
-  return true;
+  return null;
 exception when others then
   raise warning 'nexus: a stock crossing was not noted: %', sqlerrm;
-  return false;
-end;
-$$;
-
--- Wakes the drains at commit, unless one is awake and looks by itself (see nexus_engine.stay_awake):
--- a NOTIFY makes commits take turns. Asked of the lock and not of the outbox, whose dead rows would
--- have to be read for that.
-create or replace function nexus_engine.ring_stock_bell() returns void
-language plpgsql
-as $$
-begin
-  if pg_try_advisory_lock_shared(nexus_engine.awake_lock()) then
-    perform pg_advisory_unlock_shared(nexus_engine.awake_lock()), pg_notify('nexus_stock', '');
-  end if;
+  return null;
 end;
 $$;
 
@@ -101,34 +92,15 @@ as $$
     nexus_engine.default_low_threshold()::double precision)
 $$;
 
--- Makes the function of the stock triggers, with the highest threshold in use as a literal: a sale of
--- a product that has plenty then costs a comparison. Here and not in the triggers' condition, which
--- Postgres parses anew for every statement: that cost half as much again as calling the function.
--- For the same reason it has no search_path of its own, and names an operator in full.
--- Waits for those who are writing products, so that none goes on with the threshold of before.
+-- Makes the triggers on productos, with the highest threshold in use as a literal: a sale of a product
+-- that has plenty then costs a comparison. Waits for those who are writing products, so that none goes
+-- on with the threshold of before.
 create or replace function nexus_engine.fit_triggers() returns void
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
-declare
-  wanted double precision := nexus_engine.wanted_ceiling();
 begin
-  insert into nexus_engine.stock_ceiling (ceiling) values (wanted)
+  insert into nexus_engine.stock_ceiling (ceiling) values (nexus_engine.wanted_ceiling())
   on conflict (only_one) do update set ceiling = excluded.ceiling;
-  execute format($sql$
-    create or replace function nexus_engine.on_stock_change() returns trigger
-    language plpgsql security definer
-    as $body$
-    declare
-      noted boolean;
-    begin
-      if least(old.stock_actual, new.stock_actual) operator(pg_catalog.<=) double precision %L then
-        noted := nexus_engine.note_stock_change(
-          new.tienda_id, new.id, old.stock_actual, old.is_active, new.stock_actual, new.is_active);
-      end if;
-      return null;
-    end;
-    $body$
-  $sql$, wanted);
   perform nexus_engine.make_triggers('public.productos');
 end;
 $$;

@@ -56,6 +56,38 @@ describe("a stock crossing", () => {
     assert.equal(rowCount, 0);
   });
 
+  it("goes by the thresholds of the product and its store, and tells nothing of one that is enough there", async () => {
+    const store = await addStore(db.pool);
+    const [usual, own] = [
+      await addProduct(db.pool, store, { stock: 50 }),
+      await addProduct(db.pool, store, { stock: 50 }),
+    ];
+    await setSettings(db.pool, store, { low_stock_threshold: 6, critical_threshold: 2 });
+    await db.pool.query(
+      "insert into nexus_engine.product_settings (producto_id, tienda_id, min_stock) values ($1, $2, 8)",
+      [own, store],
+    );
+    await drain();
+    for (const [product, stock, noted, told] of [
+      // From above the highest threshold, which is 10: looked at, but enough here.
+      [usual, 9, [false], []],
+      [usual, 7, [], []],
+      [usual, 6, [false], ["STOCK_BAJO 6"]],
+      [usual, 4, [], ["STOCK_BAJO 6"]],
+      [usual, 7, [false], []],
+      [usual, 11, [false], []],
+      [own, 9, [false], []],
+      [own, 8, [false], ["STOCK_BAJO 8"]],
+      [own, 2, [false], ["STOCK_BAJO 2"]],
+      [own, 40, [false], []],
+    ] as const) {
+      await setStock(db.pool, product, stock);
+      assert.deepEqual(await events(store), noted, `stock ${stock}`);
+      await drain();
+      assert.deepEqual(await active(store), told, `stock ${stock}`);
+    }
+  });
+
   it("of a new, a deactivated and an activated product is noted as well", async () => {
     const store = await addStore(db.pool);
     await addProduct(db.pool, store, { stock: 50 });
@@ -270,14 +302,14 @@ describe("detach and attach", () => {
     const { rows } = await db.pool.query(`
       select nexus_engine.has_old_triggers() as old, nexus_engine.attached() as attached,
         (select count(*)::int from nexus_engine.rollup_state) as stores,
-        (select array_agg(name::text) from nexus_engine.own_trigger where has_condition and is_enabled) as conditions,
+        (select array_agg(name::text order by name) from nexus_engine.own_trigger where has_condition and is_enabled) as conditions,
         (select array_agg(name::text) from nexus_engine.own_trigger where not is_enabled) as disabled`);
     assert.deepEqual(rows, [
       {
         old: false,
         attached: true,
         stores: 1,
-        conditions: ["nexus_sale_insert"],
+        conditions: ["nexus_sale_insert", "nexus_stock_insert", "nexus_stock_update"],
         disabled: ["nexus_line_insert"],
       },
     ]);
