@@ -5,7 +5,7 @@ import { runChaos } from "./chaos.ts";
 it("loses nothing and does nothing twice while workers and Postgres are killed", async () => {
   const chaos = await runChaos({
     seconds: 12,
-    stores: 200,
+    stores: 60,
     workers: 2,
     rates: { kill: 3, restart: 7, freeze: 6, cut: 3, delay: 4 },
   });

@@ -75,7 +75,7 @@ export function sell(connectionString: string, { products }: Shops): Sales {
         client = undefined;
         await sleep(20);
       }
-      await sleep(2);
+      await sleep(6);
     }
     await client?.end();
   })();
