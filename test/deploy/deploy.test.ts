@@ -23,11 +23,12 @@ describe("a worker of the release before", { skip: await withoutHistory(commit) 
   let tree: string;
   let worker: ChildProcess;
   const output: string[] = [];
+  /** Errors, without the deadlock that a migration can have with a job, which is then tried again. */
   const faults = () =>
     output
       .join("")
       .split("\n")
-      .filter((line) => /"level":(50|60)/.test(line));
+      .filter((line) => /"level":(50|60)/.test(line) && !line.includes('"code":"40P01"'));
 
   before(async () => {
     tree = await checkOut(commit);
