@@ -13,6 +13,13 @@ as $$
       'new.stock_actual <= double precision %1$L', 'on_stock_change'),
     ('nexus_stock_update', 'public.productos'::regclass, 'update of stock_actual, is_active', 'row',
       'least(old.stock_actual, new.stock_actual) <= double precision %1$L', 'on_stock_change'),
+    ('nexus_product_update', 'public.productos'::regclass, 'update of nombre, sku, tipo, tienda_id', 'row',
+      'least(old.stock_actual, new.stock_actual) <= double precision %1$L
+        and (old.nombre, old.sku, old.tipo, old.tienda_id) is distinct from (new.nombre, new.sku, new.tipo, new.tienda_id)',
+      'on_product_change'),
+    ('nexus_product_delete', 'public.productos'::regclass, 'delete', 'row',
+      'old.stock_actual <= double precision %1$L', 'on_product_change'),
+    ('nexus_product_truncate', 'public.productos'::regclass, 'truncate', 'statement', null, 'on_products_truncate'),
     ('nexus_sale_insert', 'public.ventas'::regclass, 'insert', 'row',
       format('new.fecha < clock_timestamp() - interval %L', nexus_engine.unmarked_for()), 'on_sale_change'),
     ('nexus_sale_update', 'public.ventas'::regclass, 'update', 'row', null, 'on_sale_change'),
@@ -26,8 +33,7 @@ $$;
 -- Every trigger of ours that there is on the POS's tables.
 create or replace view nexus_engine.own_trigger as
 select t.tgname as name, t.tgrelid::regclass as relation,
-  t.tgfoid::regproc as function, t.tgqual is not null as has_condition, t.tgenabled = 'O' as is_enabled,
-  t.tgnargs > 0 as has_argument
+  t.tgfoid::regproc as function, t.tgqual is not null as has_condition, t.tgenabled = 'O' as is_enabled
 from pg_catalog.pg_trigger t
 join pg_catalog.pg_class c on c.oid = t.tgrelid
 where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\_%' and not t.tgisinternal;
@@ -37,14 +43,21 @@ where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\_%' and n
 create or replace function nexus_engine.attached() returns boolean
 language sql stable parallel safe
 as $$
+  select nexus_engine.has_triggers(array['public.productos', 'public.ventas', 'public.detalles_venta']::regclass[])
+$$;
+
+-- The same of these tables alone.
+create or replace function nexus_engine.has_triggers(p_relations regclass[]) returns boolean
+language sql stable parallel safe
+as $$
   select not exists (
     select from nexus_engine.wanted_triggers() w
-    where not exists (
+    where w.relation = any (p_relations) and not exists (
       select from nexus_engine.own_trigger o where o.relation = w.relation and o.name = w.name and o.is_enabled))
 $$;
 
 -- Whether there are triggers of an earlier release: one that is not wanted any more, or that has
--- another function, or a condition or an argument where it should have none, or none where it should.
+-- another function, or a condition where it should have none, or none where it should.
 create or replace function nexus_engine.has_old_triggers() returns boolean
 language sql stable
 as $$
@@ -52,8 +65,7 @@ as $$
     select from nexus_engine.own_trigger o
     left join nexus_engine.wanted_triggers() w on w.name = o.name and w.relation = o.relation
     where o.is_enabled and (w.name is null or ('nexus_engine.' || w.function)::regproc <> o.function
-      or (w.condition is not null) <> o.has_condition
-      or (w.function = 'on_stock_change') <> o.has_argument))
+      or (w.condition is not null) <> o.has_condition))
 $$;
 
 -- Makes the triggers of one table, or makes them anew, under a lock that waits for its writers.
@@ -67,9 +79,8 @@ begin
   for it in
     select w.* from nexus_engine.wanted_triggers() w where w.relation = p_relation
   loop
-    execute format('create or replace trigger %I after %s on %s for each %s %s execute function nexus_engine.%I(%s)',
-      it.name, it.event, it.relation, it.level, 'when (' || format(it.condition, ceiling) || ')', it.function,
-      case when it.function = 'on_stock_change' then quote_literal(ceiling) end);
+    execute format('create or replace trigger %I after %s on %s for each %s %s execute function nexus_engine.%I()',
+      it.name, it.event, it.relation, it.level, 'when (' || format(it.condition, ceiling) || ')', it.function);
   end loop;
 end;
 $$;
@@ -85,6 +96,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   was_attached boolean := nexus_engine.attached();
+  sales_were boolean := nexus_engine.has_triggers(array['public.ventas', 'public.detalles_venta']::regclass[]);
   relied_on double precision := (select c.ceiling from nexus_engine.stock_ceiling c);
 begin
   delete from nexus_engine.detached;
@@ -97,9 +109,10 @@ begin
     perform nexus_engine.make_triggers('public.ventas');
     perform nexus_engine.make_triggers('public.detalles_venta');
   end if;
-  if not was_attached then
+  if not sales_were then
     perform nexus_engine.forget_rollups();
-  elsif relied_on >= nexus_engine.wanted_ceiling() then
+  end if;
+  if was_attached and relied_on >= nexus_engine.wanted_ceiling() then
     return;
   end if;
   if exists (select from public.productos) then

@@ -1,8 +1,8 @@
 -- Enqueues the batches of one scheduled task: jobs of refresh_stores for the stores that are due,
 -- in the caller's transaction. A batch is as much work as p_batch ordinary stores: a store weighs one
--- and a hundredth of its low products, so that a large one runs alone and delays no other. Stores are always due for types of kind
--- `state`; for types of kind `period` when due_periods says so, which is computed from state: a
--- tick that comes late or twice finds what is left to do, or nothing.
+-- and a hundredth of its low products, so that a large one runs alone and delays no other. Stores are due for a type
+-- of kind `state` unless untold_stores says that all was told, for one of kind `period` when due_periods
+-- says so. Both are computed from state: a tick that comes late or twice finds what is left to do, or nothing.
 --   p_task: name of the task, part of the job keys.
 --   p_tipos: the types, null for all.
 --   returns how many jobs were enqueued, for how many stores.
@@ -16,6 +16,7 @@ declare
   active uuid[] := array(select t.id from public.tiendas t where t.is_active order by t.id);
   kinds record;
   due uuid[];
+  unsettled uuid[];
   specs graphile_worker.job_spec[];
 begin
   jobs := 0; stores := 0;
@@ -26,7 +27,12 @@ begin
     group by it.kind order by it.kind desc
   loop
     if kinds.kind = 'state' then
-      due := active;
+      unsettled := nexus_engine.unsettled_stores(active);
+      due := array(
+        select distinct d.tienda_id
+        from unnest(kinds.tipos) tipo
+        cross join lateral unnest(nexus_engine.untold_stores(tipo, active, unsettled)) d (tienda_id)
+        order by 1);
     else
       -- Empty periods are looked at again only by the tasks that refresh everything.
       due := array(

@@ -356,6 +356,8 @@ $$;
 --   p_tiendas: stores; unknown and inactive ones are passed over.
 --   returns one row a type: how many insights were inserted, updated and archived, and for how
 --   many stores the type failed (see nexus_engine.store_failure).
+-- Of types that the outbox brings up to date (nexus_engine.followed_types) only those stores are compared
+-- of which not everything was told, or something happened since.
 -- Errors: NX001 for an unknown type or a null as_of; NX004 outside READ COMMITTED, where the locks
 -- would be taken after the snapshot and protect nothing.
 create or replace function nexus_engine.reconcile(p_tipos text[], p_tiendas uuid[], p_as_of timestamptz)
@@ -366,6 +368,10 @@ as $$
 declare
   unknown text;
   tiendas uuid[];
+  unsettled uuid[];
+  watched uuid[];
+  stores uuid[];
+  composition bigint;
   it record;
   done record;
   announced nexus_engine.announcement[];
@@ -388,16 +394,35 @@ begin
 
   perform nexus_engine.lock_stores(tiendas);
 
-  perform nexus_engine.update_stock_watch(tiendas, p_as_of);
-
+  unsettled := nexus_engine.unsettled_stores(tiendas);
+  if cardinality(unsettled) > 0 then
+    perform nexus_engine.update_stock_watch(unsettled, p_as_of);
+  end if;
+  -- What the outbox has brought is told of every type that it brings up to date, asked for or not.
   for it in
-    select known.tipo, known.kind from nexus_engine.insight_type known
-    where known.enabled and (p_tipos is null or known.tipo = any (p_tipos))
+    select known.tipo, known.kind, known.tipo = any (nexus_engine.followed_types()) as is_followed,
+      p_tipos is null or known.tipo = any (p_tipos) as is_asked
+    from nexus_engine.insight_type known
+    where known.enabled
     order by known.tipo
   loop
-    select r.* into done from nexus_engine.reconcile_isolated(it.tipo, it.kind, tiendas, p_as_of) r;
-    return query select it.tipo, done.inserted, done.updated, done.archived, done.failed;
-    announced := announced || done.announced;
+    continue when not it.is_asked and not it.is_followed;
+    stores := case when it.is_asked then nexus_engine.untold_stores(it.tipo, tiendas, unsettled) else unsettled end;
+    if cardinality(stores) = 0 then
+      select 0 as inserted, 0 as updated, 0 as archived, 0 as failed into done;
+    else
+      -- Before anything is compared: what changes meanwhile is in the outbox, or in stock_recheck.
+      watched := nexus_engine.watched_stores(stores);
+      composition := nexus_engine.composition(it.tipo);
+      select r.* into done from nexus_engine.reconcile_isolated(it.tipo, it.kind, stores, p_as_of) r;
+      announced := announced || done.announced;
+      if it.is_followed then
+        perform nexus_engine.note_told(it.tipo, watched, composition);
+      end if;
+    end if;
+    if it.is_asked then
+      return query select it.tipo, done.inserted, done.updated, done.archived, done.failed;
+    end if;
   end loop;
   -- Once for all types, so that a store is notified once.
   if cardinality(announced) > 0 then

@@ -84,6 +84,7 @@ declare
 begin
   -- The reconciler's own locks, taken before its memory is touched.
   perform nexus_engine.lock_stores(p_tiendas);
+  perform nexus_engine.forget_told(p_tiendas);
 
   delete from nexus_engine.open_insight o
   using nexus_engine.insight_type it

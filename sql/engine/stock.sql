@@ -28,38 +28,29 @@ as $$
 $$;
 
 -- After a product was added, or its stock or is_active changed, where its stock is or was not above the
--- highest threshold in use (the trigger's condition): if it is in another band now, one row into the
--- outbox. Takes no lock that another sale waits for, and cannot fail the sale: what goes wrong is a
--- warning. Every microsecond here is one of a checkout, and most are spent on starting statements. So
--- a stock that comes from above the highest threshold, or goes there, is noted without looking up its
--- own: few do, and the drain looks again. Wakes the drains at commit, unless one is awake and looks by
--- itself (see nexus_engine.stay_awake): a NOTIFY makes commits take turns. Asked of the lock and not of
--- the outbox, whose dead rows would have to be read for that.
+-- highest threshold in use (the trigger's condition): one row into the outbox, for the drain to look at the
+-- product. Whether it is in another band, or how it is to be told, is not asked here: every microsecond
+-- is one of a checkout, and looking thresholds up takes as long as noting. Only above the usual
+-- threshold, where few stores have products that are low, they are, so that a store with a high one does
+-- not make the sales of all others note what nobody wants to know.
+-- Takes no lock that another sale waits for, and cannot fail the sale: what goes wrong is a warning.
+-- Wakes the drains at commit, unless one is awake and looks by itself (see nexus_engine.stay_awake): a
+-- NOTIFY makes commits take turns. Asked of the lock and not of the outbox, whose dead rows would have
+-- to be read for that.
 -- Without a search_path of its own, which costs as much as the call, and so with every name qualified.
 create or replace function nexus_engine.on_stock_change() returns trigger
 language plpgsql security definer
 as $$
 declare
-  -- Null where a trigger of the release before calls.
-  ceiling constant double precision := tg_argv[0];
   low double precision;
   own_low double precision;
-  critical double precision;
 begin
-  if (old.is_active and new.is_active
-    and (old.stock_actual operator(pg_catalog.>) ceiling) operator(pg_catalog.<>) (new.stock_actual operator(pg_catalog.>) ceiling)
-  ) is not true then
-    -- Statements of one table each: starting a larger one costs more than these together.
-    select s.low_stock_threshold, s.critical_threshold into low, critical
+  if least(old.stock_actual, new.stock_actual) operator(pg_catalog.>) nexus_engine.default_low_threshold()::double precision then
+    select s.low_stock_threshold into low
     from nexus_engine.store_settings s where s.tienda_id operator(pg_catalog.=) new.tienda_id;
     select ps.min_stock into own_low
     from nexus_engine.product_settings ps where ps.producto_id operator(pg_catalog.=) new.id;
-    low := coalesce(own_low, low, nexus_engine.default_low_threshold());
-    critical := coalesce(critical, nexus_engine.default_critical_threshold());
-    if (case when old.is_active then nexus_engine.stock_band(old.stock_actual, low, critical) else 0 end)
-      operator(pg_catalog.=)
-      (case when new.is_active then nexus_engine.stock_band(new.stock_actual, low, critical) else 0 end)
-    then
+    if (least(old.stock_actual, new.stock_actual) operator(pg_catalog.<=) coalesce(own_low, low)) is not true then
       return null;
     end if;
   end if;
@@ -70,7 +61,41 @@ begin
   end if;
   return null;
 exception when others then
-  raise warning 'nexus: a stock crossing was not noted: %', sqlerrm;
+  raise warning 'nexus: a change of stock was not noted: %', sqlerrm;
+  return null;
+end;
+$$;
+
+-- After a product that is or was low got another name, sku, tipo or store, or was deleted: as above. What a
+-- store has lost is noted for that store.
+create or replace function nexus_engine.on_product_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if tg_op = 'DELETE' or old.tienda_id <> new.tienda_id then
+    insert into nexus_engine.stock_event (tienda_id, producto_id, is_out) values (old.tienda_id, old.id, false);
+  end if;
+  if tg_op = 'UPDATE' then
+    insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
+    values (new.tienda_id, new.id, new.is_active and nexus_engine.stock_band(new.stock_actual, 0, 0) = 4);
+  end if;
+  perform pg_notify('nexus_stock', '');
+  return null;
+exception when others then
+  raise warning 'nexus: a changed product was not noted: %', sqlerrm;
+  return null;
+end;
+$$;
+
+-- After a truncate: every store that had something low.
+create or replace function nexus_engine.on_products_truncate() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform nexus_engine.recheck_stock(w.tienda_id) from (select distinct k.tienda_id from nexus_engine.stock_watch k) w;
+  return null;
+exception when others then
+  raise warning 'nexus: the truncated products were not noted: %', sqlerrm;
   return null;
 end;
 $$;
@@ -211,7 +236,7 @@ begin
     select l.tienda_id, l.producto_id, b.band = 4 as is_out
     from nexus_engine.product_level l
     cross join lateral (select nexus_engine.stock_band(l.stock_actual, l.low_level, l.critical_level) as band) b
-    where l.producto_id = any (products) and b.band > 0
+    where l.producto_id = any (products) and l.tienda_id = any (tiendas) and b.band > 0
   ),
   watched as (
     insert into nexus_engine.stock_watch as w (tienda_id, producto_id, is_out)
@@ -269,7 +294,8 @@ end;
 $$;
 
 -- Brings stock_watch up to date for these stores, whose locks the caller holds: by the outbox where
--- the triggers see every crossing, else by looking at every product.
+-- the triggers see every crossing, else by looking at every product. What it takes out of the outbox is
+-- left to the caller to tell.
 create or replace function nexus_engine.update_stock_watch(p_tiendas uuid[], p_as_of timestamptz)
 returns void language plpgsql
 as $$
@@ -280,6 +306,7 @@ begin
   if cardinality(recheck) > 0 then
     perform nexus_engine.check_stock_watch(recheck, p_as_of);
   end if;
+  perform nexus_engine.forget_told(p_tiendas);
 end;
 $$;
 
@@ -304,18 +331,18 @@ as $$
   select pg_notify('nexus_stock', '');
 $$;
 
--- Other thresholds, other bands.
+-- Other thresholds, other bands; and a type that is muted, or no longer, is told of otherwise.
 create or replace function nexus_engine.on_settings_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform nexus_engine.recheck_stock(new.tienda_id);
+  perform nexus_engine.recheck_stock(coalesce(new.tienda_id, old.tienda_id));
   perform nexus_engine.ask_for_triggers(new.low_stock_threshold::double precision);
   return null;
 end;
 $$;
 create or replace trigger check_stock_watch
-after insert or update of low_stock_threshold, critical_threshold on nexus_engine.store_settings
+after insert or delete or update of low_stock_threshold, critical_threshold, muted_types on nexus_engine.store_settings
 for each row execute function nexus_engine.on_settings_change();
 
 -- A product's own threshold changed.
@@ -342,7 +369,83 @@ create or replace trigger note_threshold
 after insert or update or delete on nexus_engine.product_settings
 for each row execute function nexus_engine.on_product_settings_change();
 
--- check_stock_watch for the next p_limit stores after p_after, by id, under the reconciler's locks.
+-- The types that the outbox brings up to date, product by product. Each has a function of products, see
+-- nexus_engine.product_findings.
+create or replace function nexus_engine.followed_types() returns text[]
+language sql immutable parallel safe
+as $$
+  select array['PRODUCTO_SIN_STOCK', 'STOCK_BAJO']
+$$;
+
+-- Those of these stores that must be looked at, because what the triggers brought was not told yet, or
+-- they do not bring everything.
+create or replace function nexus_engine.unsettled_stores(p_tiendas uuid[]) returns uuid[]
+language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off
+as $$
+begin
+  return nexus_engine.unwatched_stores(p_tiendas) || array(
+    select t from unnest(p_tiendas) t
+    where exists (select from nexus_engine.stock_event e where e.tienda_id = t)
+      or exists (select from nexus_engine.stock_recheck r where r.tienda_id = t));
+end;
+$$;
+
+-- Those of these stores whose every change of stock the outbox will bring from now on.
+create or replace function nexus_engine.watched_stores(p_tiendas uuid[]) returns uuid[]
+language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off
+as $$
+declare
+  unwatched uuid[] := nexus_engine.unwatched_stores(p_tiendas);
+begin
+  return array(
+    select t from unnest(p_tiendas) t
+    where t <> all (unwatched)
+      and not exists (select from nexus_engine.stock_recheck r where r.tienda_id = t));
+end;
+$$;
+
+-- Those of these stores of which something that this type says may not have been told. Of types that
+-- the outbox does not bring up to date, all.
+create or replace function nexus_engine.untold_stores(p_tipo text, p_tiendas uuid[], p_unsettled uuid[])
+returns uuid[] language plpgsql stable
+as $$
+declare
+  present bigint := nexus_engine.composition(p_tipo);
+begin
+  if not p_tipo = any (nexus_engine.followed_types()) then
+    return p_tiendas;
+  end if;
+  return array(
+    select t from unnest(p_tiendas) with ordinality u (t, n)
+    where t = any (p_unsettled) or not exists (
+      select from nexus_engine.stock_told k
+      where k.tienda_id = t and k.tipo = p_tipo and k.composition = present)
+    order by n);
+end;
+$$;
+
+-- Remembers that of these stores everything was told that this type says, but for those where it failed.
+-- p_composition is that of before it was asked.
+create or replace function nexus_engine.note_told(p_tipo text, p_tiendas uuid[], p_composition bigint)
+returns void language sql
+as $$
+  insert into nexus_engine.stock_told as k (tienda_id, tipo, composition)
+  select t, p_tipo, p_composition from unnest(p_tiendas) t
+  where not exists (
+    select from nexus_engine.store_failure f where f.tienda_id = t and f.tipo = p_tipo and f.resolved_at is null)
+  on conflict (tienda_id, tipo) do update set composition = excluded.composition
+    where k.composition <> excluded.composition
+$$;
+
+-- Of these stores the next pass looks at everything that is low.
+create or replace function nexus_engine.forget_told(p_tiendas uuid[]) returns void
+language sql
+as $$
+  delete from nexus_engine.stock_told k where k.tienda_id = any (p_tiendas)
+$$;
+
+-- check_stock_watch for the next p_limit stores after p_after, by id, under the reconciler's locks; the next
+-- pass then compares all of what they were told.
 -- Returns the last of them, null when there are no more, how many, and how many products differed.
 create or replace function nexus_engine.check_stock_batch(
   p_after uuid, p_limit int, p_as_of timestamptz,
@@ -359,5 +462,6 @@ begin
   -- What is known to the outbox is no difference.
   perform nexus_engine.absorb_stock_events(tiendas);
   repaired := nexus_engine.check_stock_watch(tiendas, p_as_of);
+  perform nexus_engine.forget_told(tiendas);
 end;
 $$;

@@ -93,12 +93,26 @@ begin
     whole := p_tiendas;
   end;
   if cardinality(whole) > 0 then
-    perform nexus_engine.reconcile(array['PRODUCTO_SIN_STOCK', 'STOCK_BAJO'], whole, p_as_of);
+    perform nexus_engine.reconcile(nexus_engine.followed_types(), whole, p_as_of);
     -- The stores that the reconciler passes over, so that one that opens again finds its stock known.
     perform nexus_engine.update_stock_watch(array(
       select w from unnest(whole) w
       where not exists (select from public.tiendas t where t.id = w and t.is_active)), p_as_of);
   end if;
+  perform nexus_engine.forget_silent(p_tiendas);
+end;
+$$;
+
+-- What was taken out of the outbox for a store that is closed, or for a type that is disabled, was told to
+-- nobody: when that ends, the next pass looks.
+create or replace function nexus_engine.forget_silent(p_tiendas uuid[]) returns void
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+as $$
+begin
+  delete from nexus_engine.stock_told k
+  where k.tienda_id = any (p_tiendas)
+    and (not exists (select from public.tiendas t where t.id = k.tienda_id and t.is_active)
+      or not exists (select from nexus_engine.insight_type it where it.tipo = k.tipo and it.enabled));
 end;
 $$;
 
@@ -112,7 +126,7 @@ declare
 begin
   for it in
     select t.tipo from nexus_engine.insight_type t
-    where t.enabled and t.tipo in ('PRODUCTO_SIN_STOCK', 'STOCK_BAJO') order by t.tipo
+    where t.enabled and t.tipo = any (nexus_engine.followed_types()) order by t.tipo
   loop
     announced := announced || nexus_engine.reconcile_products(it.tipo, p_products, p_as_of);
   end loop;

@@ -73,7 +73,7 @@ describe("sales, owners, operators and workers at the same time, on connections 
   async function closeShops(): Promise<void> {
     await db.pool.query(`
       truncate nexus_engine.open_insight, nexus_engine.stock_event, nexus_engine.stock_watch, nexus_engine.stock_out,
-        nexus_engine.stock_recheck, nexus_engine.product_settings, nexus_engine.store_settings, nexus_engine.rollup_state, nexus_engine.sale_mark,
+        nexus_engine.stock_recheck, nexus_engine.stock_told, nexus_engine.product_settings, nexus_engine.store_settings, nexus_engine.rollup_state, nexus_engine.sale_mark,
         nexus_engine.store_day, nexus_engine.store_hour, nexus_engine.method_day, nexus_engine.product_day;
       truncate public.tiendas cascade;
       delete from graphile_worker._private_jobs;

@@ -32,20 +32,18 @@ describe("a stock crossing", () => {
     return rows.map(({ tipo, stock }) => `${tipo} ${stock}`);
   };
 
-  it("is noted when the product enters another band, and only then", async () => {
+  it("is noted when the product is low or was, and only then", async () => {
     const store = await addStore(db.pool);
     const product = await addProduct(db.pool, store, { stock: 50 });
     for (const [stock, noted] of [
       [30, []], // enough
       [10, [false]], // MEDIA
-      [9, []],
-      [5, [false]], // ALTA
-      [4, []],
+      [9, [false]],
       [3, [false]], // CRITICA
-      [1, []],
       [0, [true]], // out
-      [-2, []],
+      [-2, [true]],
       [11, [false]], // enough again
+      [40, []],
       ["NaN", []],
     ] as const) {
       await setStock(db.pool, product, stock);
@@ -69,11 +67,10 @@ describe("a stock crossing", () => {
     );
     await drain();
     for (const [product, stock, noted, told] of [
-      // From above the highest threshold, which is 10: looked at, but enough here.
+      // Up to the usual threshold, which is 10: looked at, but enough here.
       [usual, 9, [false], []],
-      [usual, 7, [], []],
       [usual, 6, [false], ["STOCK_BAJO 6"]],
-      [usual, 4, [], ["STOCK_BAJO 6"]],
+      [usual, 4, [false], ["STOCK_BAJO 4"]],
       [usual, 7, [false], []],
       [usual, 11, [false], []],
       [own, 9, [false], []],
@@ -93,7 +90,7 @@ describe("a stock crossing", () => {
     await addProduct(db.pool, store, { stock: 50 });
     const low = await addProduct(db.pool, store, { stock: 2 });
     await addProduct(db.pool, store, { stock: 0, isActive: false });
-    assert.deepEqual(await events(store), [false]);
+    assert.deepEqual(await events(store), [false, false]);
     await drain();
     assert.deepEqual(await active(store), ["STOCK_BAJO 2"]);
     await db.pool.query("update public.productos set is_active = false where id = $1", [low]);
@@ -182,9 +179,12 @@ describe("a stock crossing", () => {
   it("is noted up to the highest threshold in use, once the triggers know of it", async () => {
     const store = await addStore(db.pool, { settings: { low_stock_threshold: 500 } });
     const product = await addProduct(db.pool, store, { stock: 900 });
+    const others = await addStore(db.pool);
+    const plenty = await addProduct(db.pool, others, { stock: 900 });
     await runJobs(db.poolAs("nexus_worker"));
     await setStock(db.pool, product, 400);
-    assert.deepEqual(await events(store), [false]);
+    await setStock(db.pool, plenty, 400);
+    assert.deepEqual([await events(store), await events(others)], [[false], []]);
     await drain();
     assert.deepEqual(await active(store), ["STOCK_BAJO 400"]);
   });
@@ -257,6 +257,9 @@ describe("detach and attach", () => {
     "nexus_line_delete",
     "nexus_line_truncate",
     "nexus_line_update",
+    "nexus_product_delete",
+    "nexus_product_truncate",
+    "nexus_product_update",
     "nexus_sale_delete",
     "nexus_sale_insert",
     "nexus_sale_truncate",
@@ -270,7 +273,12 @@ describe("detach and attach", () => {
       (await db.pool.query("select nexus_engine.attached()")).rows[0].attached;
     for (const name of triggers) {
       assert.equal(await attached(), true);
-      const table = { st: "productos", sa: "ventas", li: "detalles_venta" }[name.slice(6, 8)];
+      const table = {
+        pr: "productos",
+        st: "productos",
+        sa: "ventas",
+        li: "detalles_venta",
+      }[name.slice(6, 8)];
       await db.pool.query(`alter table ${table} disable trigger ${name}`);
       assert.equal(await attached(), false, `${name} disabled`);
       await db.pool.query(`drop trigger ${name} on ${table}`);
@@ -290,6 +298,7 @@ describe("detach and attach", () => {
       create or replace trigger nexus_stock_update after update of stock_actual, is_active on productos
         for each row when (old.stock_actual <= 10 or new.stock_actual <= 10)
         execute function nexus_engine.on_stock_change();
+      drop trigger nexus_product_update on productos;
       create or replace trigger nexus_sale_insert after insert on ventas
         for each row execute function nexus_engine.on_sale_insert()`);
     const backup = await db.pool.connect();
@@ -309,7 +318,13 @@ describe("detach and attach", () => {
         old: false,
         attached: true,
         stores: 1,
-        conditions: ["nexus_sale_insert", "nexus_stock_insert", "nexus_stock_update"],
+        conditions: [
+          "nexus_product_delete",
+          "nexus_product_update",
+          "nexus_sale_insert",
+          "nexus_stock_insert",
+          "nexus_stock_update",
+        ],
         disabled: ["nexus_line_insert"],
       },
     ]);

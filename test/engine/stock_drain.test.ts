@@ -44,12 +44,16 @@ describe("the drain of the stock outbox", () => {
       stock,
     ]);
 
-  it("looks at the products that crossed, and at no others", async () => {
+  it("looks at the products that changed, and at no others", async () => {
     const store = await addStore(db.pool);
     const [crossed, other] = [await addProduct(db.pool, store), await addProduct(db.pool, store)];
     await setStock(db.pool, other, 9);
     await drainAll();
-    await setStock(db.pool, other, 8);
+    // Behind the triggers' back.
+    await db.pool.query(
+      "alter table productos disable trigger all; update productos set stock_actual = 8 where id = '" +
+        `${other}'; alter table productos enable trigger all`,
+    );
     await setStock(db.pool, crossed, 2);
     await drainAll();
     const { rows } = await db.pool.query(
@@ -59,7 +63,7 @@ describe("the drain of the stock outbox", () => {
     assert.deepEqual(
       rows.map(({ stock }) => stock),
       ["2", "9"],
-      "8 is no crossing, and told by the next pass",
+      "8 is told after the nightly check",
     );
   });
 

@@ -113,7 +113,7 @@ const asLine = (row: { tienda_id: string; tipo: string; subject: string; nivel: 
 /** The alerts that the engine would open if it had never run. Undone afterwards. */
 async function fromScratch(owner: Pool, stores: string[]): Promise<string[]> {
   return rolledBack(owner, async (client) => {
-    for (const table of ["open_insight", "stock_watch", "stock_out", "stock_event"]) {
+    for (const table of ["open_insight", "stock_watch", "stock_told", "stock_out", "stock_event"]) {
       await client.query(`delete from nexus_engine.${table}`);
     }
     await client.query("delete from public.insights");

@@ -28,6 +28,8 @@ export type PosStep =
   | { do: "sell"; product: number; units: number }
   | { do: "restock"; product: number; stock: number | string }
   | { do: "switch"; product: number; active: boolean }
+  | { do: "rename"; product: number; name: string }
+  | { do: "delete product"; product: number }
   | { do: "dismiss" | "delete insight"; insight: number }
   | { do: "clear"; store: number }
   | { do: "status"; ticket: number; status: string }
@@ -67,6 +69,15 @@ const posStep: fc.Arbitrary<PosStep> = fc.oneof(
     weight: 1,
     arbitrary: fc.record({ do: one("switch"), product: pick, active: fc.boolean() }),
   },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      do: one("rename"),
+      product: pick,
+      name: fc.constantFrom("Yerba", "Harina", "Azúcar"),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ do: one("delete product"), product: pick }) },
   { weight: 3, arbitrary: fc.record({ do: one("dismiss"), insight: pick }) },
   { weight: 1, arbitrary: fc.record({ do: one("delete insight"), insight: pick }) },
   { weight: 1, arbitrary: fc.record({ do: one("clear"), store: pick }) },
@@ -253,6 +264,12 @@ export function statements(step: PosStep, shops: Shops): [string, ...unknown[]][
           step.active,
         ],
       ];
+    case "rename":
+      return [
+        ["update public.productos set nombre = $2 where id = $1", product(step.product), step.name],
+      ];
+    case "delete product":
+      return [["delete from public.productos where id = $1", product(step.product)]];
     case "dismiss":
       return [
         [

@@ -1,0 +1,197 @@
+import assert from "node:assert/strict";
+import { after, before, beforeEach, describe, it } from "node:test";
+import type { Pool } from "pg";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { drainOutbox } from "../support/drain.ts";
+import { addProduct, addStore, reconcile, setSettings, setStock } from "../support/fixtures.ts";
+import { runJobs } from "../support/jobs.ts";
+
+/** The nightly check is never run here: it would hide what was missed. */
+describe("what a pass does not look at, because it was told", () => {
+  let db: TestDatabase;
+  let worker: Pool;
+  let store: string;
+  let product: string;
+  before(async () => {
+    db = await createTestDatabase();
+    worker = db.poolAs("nexus_worker");
+  });
+  after(() => db.drop());
+
+  beforeEach(async () => {
+    store = await addStore(db.pool);
+    product = await addProduct(db.pool, store, { stock: 8 });
+    await pass();
+    assert.equal(await reads(), 0);
+  });
+
+  const drain = () => drainOutbox(worker);
+  const pass = (tipos = ["PRODUCTO_SIN_STOCK", "STOCK_BAJO"]) =>
+    reconcile(worker, [store], new Date(), tipos);
+  const alerts = async (of = store) => {
+    const { rows } = await db.pool.query(
+      "select tipo || ' ' || (extra_data ->> 'stock_actual') as alert from public.insights where tienda_id = $1 and is_active order by 1",
+      [of],
+    );
+    return rows.map(({ alert }) => alert);
+  };
+
+  /** How many products a pass reads. */
+  async function reads(): Promise<number> {
+    const client = await worker.connect();
+    const soFar = async () => {
+      const { rows } = await client.query<{ n: string }>(
+        "select coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) as n from pg_stat_xact_user_tables where relname = 'productos'",
+      );
+      return Number(rows[0]?.n);
+    };
+    try {
+      await client.query("begin");
+      const before = await soFar();
+      await client.query(
+        "select nexus_engine.reconcile(array['PRODUCTO_SIN_STOCK', 'STOCK_BAJO'], $1, now())",
+        [[store]],
+      );
+      return (await soFar()) - before;
+    } finally {
+      await client.query("rollback");
+      client.release();
+    }
+  }
+
+  it("is nothing of a store where something happened that no drain has come to", async () => {
+    await setStock(db.pool, product, 7);
+    assert.ok((await reads()) > 0);
+    await pass();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 7"]);
+    assert.equal(await reads(), 0);
+  });
+
+  it("is told of every type by a pass for one of them that empties the outbox", async () => {
+    const other = await addProduct(db.pool, store, { stock: 50 });
+    await setStock(db.pool, product, 0);
+    await setStock(db.pool, other, 5);
+    const counts = await pass(["PRODUCTO_SIN_STOCK"]);
+    assert.deepEqual(
+      counts.map(({ tipo, inserted }) => [tipo, inserted]),
+      [["PRODUCTO_SIN_STOCK", 1]],
+    );
+    assert.deepEqual(await alerts(), ["PRODUCTO_SIN_STOCK 0", "STOCK_BAJO 5"]);
+  });
+
+  it("follows a product's name, its store and its end", async () => {
+    const other = await addStore(db.pool);
+    const message = async (of: string) => {
+      const { rows } = await db.pool.query(
+        "select mensaje from public.insights where tienda_id = $1 and is_active",
+        [of],
+      );
+      return rows.map(({ mensaje }) => /«(.*)»/.exec(mensaje)?.[1]);
+    };
+    await db.pool.query("update public.productos set nombre = 'Yerba' where id = $1", [product]);
+    await drain();
+    assert.deepEqual(await message(store), ["Yerba"]);
+    await db.pool.query("update public.productos set tienda_id = $2 where id = $1", [
+      product,
+      other,
+    ]);
+    await drain();
+    assert.deepEqual([await message(store), await message(other)], [[], ["Yerba"]]);
+    await db.pool.query("delete from public.productos where id = $1", [product]);
+    await drain();
+    assert.deepEqual(await message(other), []);
+    const { rows } = await db.pool.query(
+      "select (select count(*)::int from nexus_engine.stock_watch where producto_id = $1) as watched",
+      [product],
+    );
+    assert.deepEqual(rows, [{ watched: 0 }]);
+  });
+
+  it("notes no change of a product that has plenty, nor of what nobody is told", async () => {
+    const plenty = await addProduct(db.pool, store, { stock: 50 });
+    await db.pool.query("update public.productos set nombre = 'Harina' where id = $1", [plenty]);
+    await db.pool.query("update public.productos set precio_venta = 7, nombre = nombre");
+    await db.pool.query("delete from public.productos where id = $1", [plenty]);
+    const { rowCount } = await db.pool.query("select from nexus_engine.stock_event");
+    assert.equal(rowCount, 0);
+  });
+
+  it("is looked at again after a truncate", async () => {
+    await db.pool.query("truncate public.productos cascade");
+    await drain();
+    assert.deepEqual(await alerts(), []);
+  });
+
+  it("never fails a change of products, whatever is wrong with us", async () => {
+    await db.pool.query("alter table nexus_engine.stock_event rename to hidden");
+    await db.pool.query("alter table nexus_engine.stock_recheck rename to hidden_too");
+    try {
+      await db.pool.query("update public.productos set nombre = 'X' where id = $1", [product]);
+      await db.pool.query("delete from public.productos where id = $1", [product]);
+      await db.pool.query("truncate public.productos cascade");
+    } finally {
+      await db.pool.query("alter table nexus_engine.hidden rename to stock_event");
+      await db.pool.query("alter table nexus_engine.hidden_too rename to stock_recheck");
+    }
+  });
+
+  it("is looked at again once the store is open again, or the type enabled", async () => {
+    const silence: [string, string][] = [
+      [
+        `update public.tiendas set is_active = false where id = '${store}'`,
+        `update public.tiendas set is_active = true where id = '${store}'`,
+      ],
+      [
+        "update nexus_engine.insight_type set enabled = false where tipo = 'STOCK_BAJO'",
+        "update nexus_engine.insight_type set enabled = true",
+      ],
+    ];
+    for (const [n, [begin, end]] of silence.entries()) {
+      await db.pool.query(begin);
+      await setStock(db.pool, product, 5 - n);
+      await drain();
+      await db.pool.query(end);
+      await pass();
+      assert.deepEqual(await alerts(), [`STOCK_BAJO ${5 - n}`]);
+    }
+  });
+
+  it("follows muting and what is no longer muted, at once", async () => {
+    for (const [muted, expected] of [
+      [["STOCK_BAJO"], []],
+      [[], ["STOCK_BAJO 8"]],
+    ] as const) {
+      await setSettings(db.pool, store, { muted_types: muted });
+      await drain();
+      assert.deepEqual(await alerts(), expected);
+    }
+    await setSettings(db.pool, store, { muted_types: ["STOCK_BAJO"] });
+    await drain();
+    await db.pool.query("delete from nexus_engine.store_settings where tienda_id = $1", [store]);
+    await drain();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 8"]);
+  });
+
+  it("is everything while detached, and what happened then is found after attach", async () => {
+    await db.pool.query("select nexus_engine.detach()");
+    await setStock(db.pool, product, 6);
+    await pass();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 6"]);
+    await setStock(db.pool, product, 4);
+    await db.pool.query("select nexus_engine.attach()");
+    // The job that attach() has enqueued.
+    await runJobs(worker);
+    await pass();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 4"]);
+    assert.equal(await reads(), 0);
+  });
+
+  it("tells again what the owner dismissed when a refresh is forced", async () => {
+    await db.pool.query("update public.insights set is_active = false where tienda_id = $1", [
+      store,
+    ]);
+    await worker.query("select nexus_engine.forget_dismissals($1, now())", [[store]]);
+    await pass();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 8"]);
+  });
+});
