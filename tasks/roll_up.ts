@@ -28,6 +28,15 @@ export default defineTask({
       changed += batch.changed;
       failed.push(...batch.failed);
     }
+    const { rows } = await transaction((client) =>
+      client.query<{ pids: number[] }>(
+        `select nexus_engine.horizon_holders() as pids from nexus_engine.rollup_horizon
+         where candidate_at < now() - interval '1 hour'`,
+      ),
+    );
+    if (rows[0] && rows[0].pids.length > 0) {
+      log.warn({ pids: rows[0].pids }, "transactions open for over an hour hold up the roll-ups");
+    }
     if (failed.length > 0) {
       log.error({ failed }, "stores could not be rolled up, see nexus_engine.store_failure");
     }

@@ -21,7 +21,7 @@ as $$
       'old.stock_actual <= double precision %1$L', 'on_product_change'),
     ('nexus_product_truncate', 'public.productos'::regclass, 'truncate', 'statement', null, 'on_products_truncate'),
     ('nexus_sale_insert', 'public.ventas'::regclass, 'insert', 'row',
-      format('new.fecha < clock_timestamp() - interval %L', nexus_engine.unmarked_for()), 'on_sale_change'),
+      'new.fecha < current_timestamp', 'on_sale_change'),
     ('nexus_sale_update', 'public.ventas'::regclass, 'update', 'row', null, 'on_sale_change'),
     ('nexus_sale_delete', 'public.ventas'::regclass, 'delete', 'row', null, 'on_sale_change'),
     ('nexus_sale_truncate', 'public.ventas'::regclass, 'truncate', 'statement', null, 'on_sales_truncate'),

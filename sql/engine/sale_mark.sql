@@ -1,9 +1,10 @@
--- Change marks: which business days must be rolled up again. A ticket dated in the last moments lies
--- in a day that is still open and leaves no mark: the usual checkout writes nothing of ours. That is
--- safe because a day is rolled up only once every transaction that could have thought it open has
--- ended (see nexus_engine.note_horizon).
+-- Change marks: which business days must be rolled up again. A ticket dated in the last moments, or by the
+-- transaction that writes it, lies in a day that is still open and leaves no mark: the usual checkout
+-- writes nothing of ours. That is safe because a day is rolled up only once every transaction that could
+-- have thought it open has ended (see nexus_engine.note_horizon).
 
--- How old a ticket's date may be for its changes to go without a mark; older ones are marked.
+-- How old a ticket's date may be for its changes to go without a mark; older ones are marked, unless they
+-- are inserted by the transaction whose time they have.
 create or replace function nexus_engine.unmarked_for() returns interval
 language sql immutable parallel safe
 as $$
@@ -42,8 +43,9 @@ begin
 end;
 $$;
 
--- After the insert of a ticket that is not of the last moments (the trigger's condition), and after
--- any update or delete of one: marks the hours of its date before and after.
+-- After the insert of a ticket that is dated before its own transaction (the trigger's condition: it asks
+-- no clock, which would take twice as long), and after any update or delete of one: marks the hours of its
+-- date before and after.
 create or replace function nexus_engine.on_sale_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$

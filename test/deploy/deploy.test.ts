@@ -80,8 +80,8 @@ describe("a worker of the release before", { skip: await withoutHistory(commit) 
     const sales = await sellDuring(db.pool, store, sold, () =>
       prepareDatabase(db.url, createLog("silent")),
     );
-    assert.ok(sales > 10, `${sales} sales meanwhile`);
-    assert.equal(await conditions(), 3, "the triggers were made anew");
+    assert.ok(sales >= 3, `${sales} sales meanwhile`);
+    assert.equal(await conditions(), 5, "the triggers were made anew");
     await db.pool.query("delete from public.insights");
     await db.pool.query("delete from nexus_engine.open_insight");
     await db.pool.query("delete from nexus_engine.store_day");

@@ -508,17 +508,24 @@ describe("a day that closes", () => {
     assert.deepEqual(await rollupRows(db.pool), await rowsOfTickets(db.pool));
   });
 
-  it("waits for a transaction that began before its end", async () => {
+  for (const what of ["began", "wrote", "was prepared"] as const) {
+    it(`waits for a transaction that ${what} before its end`, () => waitsForOneThat(what));
+  }
+
+  /** It dates its ticket by itself, and so leaves no mark, however late that is written. */
+  async function waitsForOneThat(what: "began" | "wrote" | "was prepared"): Promise<void> {
     const worker = db.poolAs("nexus_worker");
     const end = new Date(Date.now() + 600).toISOString().slice(11, 23);
     const store = await addStore(db.pool, { settings: { time_zone: "UTC", summary_time: end } });
     await rollUp(worker);
     const slow = await db.pool.connect();
     await slow.query("begin");
-    await slow.query(
-      "insert into ventas (id, total, metodo_pago, status_pago, tienda_id) values (gen_random_uuid(), 1, 'efectivo', 'pagado', $1)",
-      [store],
-    );
+    const write = () =>
+      slow.query(
+        "insert into ventas (id, total, metodo_pago, status_pago, tienda_id) values (gen_random_uuid(), 1, 'efectivo', 'pagado', $1)",
+        [store],
+      );
+    if (what === "wrote") await write();
     await sleep(1500);
     const through = async () => {
       for (let n = 0; n < 3; n += 1) await rollUp(worker);
@@ -533,8 +540,14 @@ describe("a day that closes", () => {
       { closed: true, days: 0 },
       "its end is past, but it is not rolled up",
     );
-    await slow.query("commit");
+    if (what !== "wrote") await write();
+    assert.deepEqual(await through(), { closed: true, days: 0 }, "nor when that was written later");
+    if (what === "was prepared") {
+      await slow.query("prepare transaction 'slow'");
+      assert.deepEqual(await through(), { closed: true, days: 0 }, "nor when that waits for a word");
+    }
+    await slow.query(what === "was prepared" ? "commit prepared 'slow'" : "commit");
     slow.release();
     assert.deepEqual(await through(), { closed: false, days: 1 });
-  });
+  }
 });

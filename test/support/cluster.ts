@@ -18,6 +18,7 @@ export async function globalSetup(): Promise<void> {
       synchronous_commit: "off",
       full_page_writes: "off",
       max_connections: "200",
+      max_prepared_transactions: "2",
     },
   });
   process.env.NEXUS_TEST_SERVER = server.connectionString;
