@@ -1,5 +1,9 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { defineTask } from "../src/worker/define-task.ts";
+
+/** So often it is asked whether the transactions of the horizon have ended; then what can be done is. */
+const looks = { most: 10, everyMs: 200 };
 
 /**
  * Every 5 minutes: rolls up the days that have closed and those that were marked, store by batch of
@@ -11,6 +15,23 @@ export default defineTask({
   run: async ({ transaction, settings, log, signal }) => {
     // In a transaction of its own: the next one may find it proved already.
     await transaction((client) => client.query("select nexus_engine.note_horizon()"));
+    const holders = async () => {
+      const { rows } = await transaction((client) =>
+        client.query<{ pids: number[]; long: boolean }>(
+          `select nexus_engine.horizon_holders() as pids,
+             candidate_at < now() - interval '1 hour' as long from nexus_engine.rollup_horizon`,
+        ),
+      );
+      return rows[0] ?? { pids: [], long: false };
+    };
+    let held = await holders();
+    for (let n = 0; n < looks.most && held.pids.length > 0; n += 1) {
+      await sleep(looks.everyMs, undefined, { signal });
+      held = await holders();
+    }
+    if (held.pids.length > 0 && held.long) {
+      log.warn({ pids: held.pids }, "transactions open for over an hour hold up the roll-ups");
+    }
     const failed: string[] = [];
     let stores = 0;
     let changed = 0;
@@ -27,15 +48,6 @@ export default defineTask({
       stores += batch.stores;
       changed += batch.changed;
       failed.push(...batch.failed);
-    }
-    const { rows } = await transaction((client) =>
-      client.query<{ pids: number[] }>(
-        `select nexus_engine.horizon_holders() as pids from nexus_engine.rollup_horizon
-         where candidate_at < now() - interval '1 hour'`,
-      ),
-    );
-    if (rows[0] && rows[0].pids.length > 0) {
-      log.warn({ pids: rows[0].pids }, "transactions open for over an hour hold up the roll-ups");
     }
     if (failed.length > 0) {
       log.error({ failed }, "stores could not be rolled up, see nexus_engine.store_failure");

@@ -1,32 +1,23 @@
 -- Our triggers on the POS's tables: which they are, putting them on, taking them off.
 
--- Our triggers. Row-level, because a transition table costs a statement half as much again. Conditions
--- where they spare most calls, in as few and as simple terms as can be: Postgres reads and folds a
--- condition anew for every statement, which costs half as much as an empty call. %1$L stands for the
--- highest threshold in use.
+-- Our triggers. Row-level, because a transition table costs a statement half as much again. As few as can
+-- be, and with a condition only where it spares the calls of a checkout: Postgres copies what it knows of
+-- a table's triggers, conditions and all, for every statement that writes it, and reads and folds
+-- the condition of one that could fire. %1$L stands for the highest threshold in use.
 create or replace function nexus_engine.wanted_triggers()
 returns table (name name, relation regclass, event text, level text, condition text, function text)
 language sql stable parallel safe
 as $$
   values
-    ('nexus_stock_insert'::name, 'public.productos'::regclass, 'insert', 'row',
-      'new.stock_actual <= double precision %1$L', 'on_stock_change'),
-    ('nexus_stock_update', 'public.productos'::regclass, 'update of stock_actual, is_active', 'row',
+    ('nexus_stock_update'::name, 'public.productos'::regclass, 'update of stock_actual, is_active', 'row',
       'least(old.stock_actual, new.stock_actual) <= double precision %1$L', 'on_stock_change'),
-    ('nexus_product_update', 'public.productos'::regclass, 'update of nombre, sku, tipo, tienda_id', 'row',
-      'least(old.stock_actual, new.stock_actual) <= double precision %1$L
-        and (old.nombre, old.sku, old.tipo, old.tienda_id) is distinct from (new.nombre, new.sku, new.tipo, new.tienda_id)',
-      'on_product_change'),
-    ('nexus_product_delete', 'public.productos'::regclass, 'delete', 'row',
-      'old.stock_actual <= double precision %1$L', 'on_product_change'),
+    ('nexus_product_change', 'public.productos'::regclass, 'insert or delete or update of nombre, sku, tipo, tienda_id',
+      'row', null, 'on_product_change'),
     ('nexus_product_truncate', 'public.productos'::regclass, 'truncate', 'statement', null, 'on_products_truncate'),
-    ('nexus_sale_insert', 'public.ventas'::regclass, 'insert', 'row',
-      'new.fecha < current_timestamp', 'on_sale_change'),
-    ('nexus_sale_update', 'public.ventas'::regclass, 'update', 'row', null, 'on_sale_change'),
-    ('nexus_sale_delete', 'public.ventas'::regclass, 'delete', 'row', null, 'on_sale_change'),
+    ('nexus_sale_insert', 'public.ventas'::regclass, 'insert', 'row', 'new.fecha < current_timestamp', 'on_sale_change'),
+    ('nexus_sale_update', 'public.ventas'::regclass, 'update or delete', 'row', null, 'on_sale_change'),
     ('nexus_sale_truncate', 'public.ventas'::regclass, 'truncate', 'statement', null, 'on_sales_truncate'),
-    ('nexus_line_update', 'public.detalles_venta'::regclass, 'update', 'row', null, 'on_line_change'),
-    ('nexus_line_delete', 'public.detalles_venta'::regclass, 'delete', 'row', null, 'on_line_change'),
+    ('nexus_line_update', 'public.detalles_venta'::regclass, 'update or delete', 'row', null, 'on_line_change'),
     ('nexus_line_truncate', 'public.detalles_venta'::regclass, 'truncate', 'statement', null, 'on_sales_truncate')
 $$;
 
@@ -79,8 +70,9 @@ begin
   for it in
     select w.* from nexus_engine.wanted_triggers() w where w.relation = p_relation
   loop
-    execute format('create or replace trigger %I after %s on %s for each %s %s execute function nexus_engine.%I()',
-      it.name, it.event, it.relation, it.level, 'when (' || format(it.condition, ceiling) || ')', it.function);
+    execute format('create or replace trigger %I after %s on %s for each %s %s execute function nexus_engine.%I(%s)',
+      it.name, it.event, it.relation, it.level, 'when (' || format(it.condition, ceiling) || ')', it.function,
+      case when it.function = 'on_product_change' then quote_literal(ceiling) end);
   end loop;
 end;
 $$;

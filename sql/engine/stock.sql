@@ -27,8 +27,8 @@ as $$
   select 3::numeric
 $$;
 
--- After a product was added, or its stock or is_active changed, where its stock is or was not above the
--- highest threshold in use (the trigger's condition): one row into the outbox, for the drain to look at the
+-- After a product's stock or is_active changed, where its stock is or was not above the highest threshold
+-- in use (the trigger's condition): one row into the outbox, for the drain to look at the
 -- product. Whether it is in another band, or how it is to be told, is not asked here: every microsecond
 -- is one of a checkout, and looking thresholds up takes as long as noting. Only above the usual
 -- threshold, where few stores have products that are low, they are, so that a store with a high one does
@@ -66,16 +66,23 @@ exception when others then
 end;
 $$;
 
--- After a product that is or was low got another name, sku, tipo or store, or was deleted: as above. What a
--- store has lost is noted for that store.
+-- After a product was added or deleted, or got another name, sku, tipo or store, where its stock is or was
+-- not above the highest threshold in use (the trigger's argument): as above. What a store has lost is noted
+-- for that store.
 create or replace function nexus_engine.on_product_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if least(old.stock_actual, new.stock_actual) > tg_argv[0]::double precision
+    or tg_op = 'UPDATE' and (old.nombre, old.sku, old.tipo, old.tienda_id)
+      is not distinct from (new.nombre, new.sku, new.tipo, new.tienda_id)
+  then
+    return null;
+  end if;
   if tg_op = 'DELETE' or old.tienda_id <> new.tienda_id then
     insert into nexus_engine.stock_event (tienda_id, producto_id, is_out) values (old.tienda_id, old.id, false);
   end if;
-  if tg_op = 'UPDATE' then
+  if tg_op <> 'DELETE' then
     insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
     values (new.tienda_id, new.id, new.is_active and nexus_engine.stock_band(new.stock_actual, 0, 0) = 4);
   end if;

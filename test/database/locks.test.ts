@@ -85,7 +85,7 @@ describe("a start that meets a long transaction of the POS", () => {
 
     await pos.query("commit");
     await prepareDatabase(db.url, log, { locks });
-    assert.equal(await triggers(), 9);
+    assert.equal(await triggers(), 8);
     assert.deepEqual(await indexes(), [{ valid: true }]);
   });
 

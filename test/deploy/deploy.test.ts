@@ -81,9 +81,10 @@ describe("a worker of the release before", { skip: await withoutHistory(commit) 
       prepareDatabase(db.url, createLog("silent")),
     );
     assert.ok(sales >= 3, `${sales} sales meanwhile`);
-    assert.equal(await conditions(), 5, "the triggers were made anew");
+    assert.equal(await conditions(), 2, "the triggers were made anew");
     await db.pool.query("delete from public.insights");
     await db.pool.query("delete from nexus_engine.open_insight");
+    await db.pool.query("delete from nexus_engine.stock_told");
     await db.pool.query("delete from nexus_engine.store_day");
     await db.pool.query("delete from nexus_engine.rollup_state");
 
@@ -114,10 +115,15 @@ describe("a worker of the release before", { skip: await withoutHistory(commit) 
       "VENTAS_DIARIAS",
       "VENTAS_SEMANALES",
     ]);
-    const { rows: rollups } = await db.pool.query(
-      "select count(*)::int as days from nexus_engine.store_day where total > 0",
-    );
-    assert.ok(rollups[0].days >= 14, `${rollups[0].days} days rolled up`);
+    // Not at once: its roll-up passes when transactions of others, such as its own tasks, are open.
+    await until("the days are rolled up", async () => {
+      await db.pool.query("select graphile_worker.add_job('roll_up', job_key => 'roll_up')");
+      await until("it has run", async () => (await jobsLeft(db.pool)).length === 0);
+      const { rows: rollups } = await db.pool.query(
+        "select count(*)::int as days from nexus_engine.store_day where total > 0",
+      );
+      return rollups[0].days >= 14;
+    });
 
     await setStock(db.pool, sold, 1);
     await until("its drain hears the bell", async () => {

@@ -544,7 +544,11 @@ describe("a day that closes", () => {
     assert.deepEqual(await through(), { closed: true, days: 0 }, "nor when that was written later");
     if (what === "was prepared") {
       await slow.query("prepare transaction 'slow'");
-      assert.deepEqual(await through(), { closed: true, days: 0 }, "nor when that waits for a word");
+      assert.deepEqual(
+        await through(),
+        { closed: true, days: 0 },
+        "nor when that waits for a word",
+      );
     }
     await slow.query(what === "was prepared" ? "commit prepared 'slow'" : "commit");
     slow.release();
