@@ -16,7 +16,7 @@ export type Pass = {
 
 /**
  * The hourly dispatch, from the moment that it is enqueued until the end of its last job, as the
- * ledger has both. Throws unless every attempt succeeded and every store was served.
+ * ledger has both. Throws unless every attempt succeeded and everything was told of every store.
  */
 export async function runPass(owner: Client, pids: number[], stores: number): Promise<Pass> {
   const before = await readings(owner, pids);
@@ -26,15 +26,15 @@ export async function runPass(owner: Client, pids: number[], stores: number): Pr
   const { rows } = await owner.query<Ledger>(
     `select extract(epoch from max(finished_at) - min(queued_at))::float8 as seconds,
        count(*) filter (where outcome is distinct from 'succeeded')::int as unsuccessful,
-       (select count(distinct t.id)::int from nexus_engine.job_run r, unnest(r.tiendas) t (id)
-        where r.id > $1) as stores,
+       (select count(distinct k.tienda_id)::int from nexus_engine.stock_told k
+        where k.tienda_id <> all (nexus_engine.unsettled_stores(array(select t.id from public.tiendas t)))) as stores,
        sum((counts ->> 'inserted')::int + (counts ->> 'updated')::int + (counts ->> 'archived')::int)::int as written
      from nexus_engine.job_run where id > $1`,
     [before.lastRun],
   );
   const [ledger] = rows;
   if (!ledger || ledger.unsuccessful > 0 || ledger.stores !== stores) {
-    throw new Error(`expected ${stores} stores served, got ${JSON.stringify(ledger)}`);
+    throw new Error(`expected all told of ${stores} stores, got ${JSON.stringify(ledger)}`);
   }
   return {
     seconds: ledger.seconds,
