@@ -406,7 +406,7 @@ declare
 begin
   return array(
     select t from unnest(p_tiendas) t
-    where t <> all (unwatched)
+    where t not in (select w from unnest(unwatched) w)
       and not exists (select from nexus_engine.stock_recheck r where r.tienda_id = t));
 end;
 $$;
@@ -424,7 +424,7 @@ begin
   end if;
   return array(
     select t from unnest(p_tiendas) with ordinality u (t, n)
-    where t = any (p_unsettled) or not exists (
+    where t in (select s from unnest(p_unsettled) s) or not exists (
       select from nexus_engine.stock_told k
       where k.tienda_id = t and k.tipo = p_tipo and k.composition = present)
     order by n);

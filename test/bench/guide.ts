@@ -96,7 +96,7 @@ export async function benchGuide(bench: Bench, ours: RefreshFigures): Promise<vo
     ];
   };
   printTable(
-    `(f) One existence query a low product, a store; stopped after ${budgetMs / 1000} s`,
+    `(g) One existence query a low product, a store; stopped after ${budgetMs / 1000} s`,
     ["", "the guide's loop", "reconcile", "ratio", "stores measured"],
     [row("from empty", fromEmpty, ours.fromEmpty), row("nothing changed", steady, ours.steady)],
   );

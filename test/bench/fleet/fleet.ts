@@ -49,7 +49,7 @@ export async function untilIdle(owner: Client): Promise<void> {
 export async function empty(owner: Client): Promise<void> {
   await owner.query("update public.productos set stock_actual = 10 where sku = 'SKU-SOLD'");
   await owner.query(
-    "truncate public.insights, nexus_engine.open_insight, nexus_engine.store_failure",
+    "truncate public.insights, nexus_engine.open_insight, nexus_engine.stock_told, nexus_engine.store_failure",
   );
   await settle(owner);
 }

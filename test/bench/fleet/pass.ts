@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
 import { parentOf, treeCpu } from "../cpu.ts";
 import { addTask, untilIdle } from "./fleet.ts";
@@ -10,25 +11,33 @@ export type Pass = {
   /** Statements that the workers sent; NaN without pg_stat_statements. */
   statements: number;
   walBytes: number;
-  /** Insights inserted, updated and archived. */
+  /** Insights inserted, updated and archived by the jobs, and not by the drains. */
   written: number;
 };
 
 /**
  * The hourly dispatch, from the moment that it is enqueued until the end of its last job, as the
- * ledger has both. Throws unless every attempt succeeded and everything was told of every store.
+ * ledger has both, or until the outbox is empty. Throws unless every attempt succeeded and everything was told of every store.
  */
 export async function runPass(owner: Client, pids: number[], stores: number): Promise<Pass> {
   const before = await readings(owner, pids);
+  const began = performance.now();
   await addTask(owner, "generate_all_insights");
   await untilIdle(owner);
+  // What the drains tell at the same time.
+  let drained = 0;
+  while ((await owner.query("select from nexus_engine.stock_event limit 1")).rowCount) {
+    await sleep(10);
+    drained = (performance.now() - began) / 1000;
+  }
   const after = await readings(owner, pids);
   const { rows } = await owner.query<Ledger>(
     `select extract(epoch from max(finished_at) - min(queued_at))::float8 as seconds,
        count(*) filter (where outcome is distinct from 'succeeded')::int as unsuccessful,
        (select count(distinct k.tienda_id)::int from nexus_engine.stock_told k
-        where k.tienda_id <> all (nexus_engine.unsettled_stores(array(select t.id from public.tiendas t)))) as stores,
-       sum((counts ->> 'inserted')::int + (counts ->> 'updated')::int + (counts ->> 'archived')::int)::int as written
+        where k.tienda_id not in (
+          select u from unnest(nexus_engine.unsettled_stores(array(select t.id from public.tiendas t))) u)) as stores,
+       coalesce(sum((counts ->> 'inserted')::int + (counts ->> 'updated')::int + (counts ->> 'archived')::int), 0)::int as written
      from nexus_engine.job_run where id > $1`,
     [before.lastRun],
   );
@@ -37,7 +46,7 @@ export async function runPass(owner: Client, pids: number[], stores: number): Pr
     throw new Error(`expected all told of ${stores} stores, got ${JSON.stringify(ledger)}`);
   }
   return {
-    seconds: ledger.seconds,
+    seconds: Math.max(ledger.seconds, drained),
     written: ledger.written,
     workerCpu: after.workerCpu - before.workerCpu,
     postgresCpu: after.postgresCpu - before.postgresCpu,
