@@ -101,6 +101,9 @@ begin
     perform nexus_engine.make_triggers('public.ventas');
     perform nexus_engine.make_triggers('public.detalles_venta');
   end if;
+  if not was_attached then
+    delete from nexus_engine.stock_told;
+  end if;
   if not sales_were then
     perform nexus_engine.forget_rollups();
   end if;

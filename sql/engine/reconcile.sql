@@ -411,7 +411,7 @@ begin
     if cardinality(stores) = 0 then
       select 0 as inserted, 0 as updated, 0 as archived, 0 as failed into done;
     else
-      -- Before anything is compared: what changes meanwhile is in the outbox, or in stock_recheck.
+      -- Before anything is compared: what changes meanwhile is noted.
       watched := nexus_engine.watched_stores(stores);
       composition := nexus_engine.composition(it.tipo);
       select r.* into done from nexus_engine.reconcile_isolated(it.tipo, it.kind, stores, p_as_of) r;

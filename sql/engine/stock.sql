@@ -399,16 +399,11 @@ $$;
 
 -- Those of these stores whose every change of stock the outbox will bring from now on.
 create or replace function nexus_engine.watched_stores(p_tiendas uuid[]) returns uuid[]
-language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off
+language sql stable
 as $$
-declare
-  unwatched uuid[] := nexus_engine.unwatched_stores(p_tiendas);
-begin
-  return array(
+  select array(
     select t from unnest(p_tiendas) t
-    where t not in (select w from unnest(unwatched) w)
-      and not exists (select from nexus_engine.stock_recheck r where r.tienda_id = t));
-end;
+    where t not in (select w from unnest(nexus_engine.unwatched_stores(p_tiendas)) w))
 $$;
 
 -- Those of these stores of which something that this type says may not have been told. Of types that

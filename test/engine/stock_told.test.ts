@@ -172,6 +172,75 @@ describe("what a pass does not look at, because it was told", () => {
     assert.deepEqual(await alerts(), ["STOCK_BAJO 8"]);
   });
 
+  it("is nothing of a store that failed when what had happened was told", async () => {
+    await setStock(db.pool, product, 3);
+    await db.pool.query(
+      `alter table public.insights add constraint bad check (tienda_id <> '${store}' or mensaje !~ 'quedan 3') not valid`,
+    );
+    await pass();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 8"]);
+    await db.pool.query("alter table public.insights drop constraint bad");
+    await pass();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 3"]);
+  });
+
+  it("is nothing after the nightly check, nor after a pass while a trigger was off", async () => {
+    const behindOurBack = async (stock: number, between = async () => {}) => {
+      await db.pool.query("alter table public.productos disable trigger nexus_stock_update");
+      await between();
+      await setStock(db.pool, product, stock);
+      await db.pool.query("alter table public.productos enable trigger nexus_stock_update");
+    };
+    await behindOurBack(7);
+    await pass();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 8"], "nobody knows");
+    await worker.query("select nexus_engine.check_stock_batch(null, 1000, now())");
+    await pass();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 7"]);
+    await behindOurBack(6, async () => {
+      await pass();
+    });
+    await pass();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 6"]);
+  });
+
+  it("is nothing after attach, also where no product is left", async () => {
+    const own = await createTestDatabase();
+    const shop = await addStore(own.pool);
+    await addProduct(own.pool, shop, { stock: 2 });
+    const refresh = () => reconcile(own.pool, [shop], new Date(), ["STOCK_BAJO"]);
+    await refresh();
+    await own.pool.query("select nexus_engine.detach()");
+    await own.pool.query("delete from public.productos");
+    await own.pool.query("select nexus_engine.attach()");
+    assert.equal((await refresh())[0]?.archived, 1);
+    await own.drop();
+  });
+
+  it("leaves what a store has gained to the drain that has its lock", async () => {
+    const next = await addStore(db.pool);
+    await db.pool.query("update public.productos set tienda_id = $2 where id = $1", [
+      product,
+      next,
+    ]);
+    const other = await worker.connect();
+    await other.query("begin");
+    await other.query("select nexus_engine.lock_stores($1)", [[next]]);
+    const watched = async () => {
+      const { rows } = await db.pool.query(
+        "select tienda_id from nexus_engine.stock_watch where producto_id = $1",
+        [product],
+      );
+      return rows.map(({ tienda_id }) => tienda_id);
+    };
+    await worker.query("select nexus_engine.drain_outbox(250, 500, false, now())");
+    assert.deepEqual(await watched(), []);
+    await other.query("commit");
+    other.release();
+    await drain();
+    assert.deepEqual(await watched(), [next]);
+  });
+
   it("is everything while detached, and what happened then is found after attach", async () => {
     await db.pool.query("select nexus_engine.detach()");
     await setStock(db.pool, product, 6);
