@@ -385,15 +385,15 @@ as $$
 $$;
 
 -- Those of these stores that must be looked at, because what the triggers brought was not told yet, or
--- they do not bring everything.
+-- they do not bring everything. The fences (offset 0) keep to the keys, however full the outbox is.
 create or replace function nexus_engine.unsettled_stores(p_tiendas uuid[]) returns uuid[]
 language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
 begin
   return nexus_engine.unwatched_stores(p_tiendas) || array(
     select t from unnest(p_tiendas) t
-    where exists (select from nexus_engine.stock_event e where e.tienda_id = t)
-      or exists (select from nexus_engine.stock_recheck r where r.tienda_id = t));
+    where exists (select from nexus_engine.stock_event e where e.tienda_id = t offset 0)
+      or exists (select from nexus_engine.stock_recheck r where r.tienda_id = t offset 0));
 end;
 $$;
 

@@ -104,15 +104,15 @@ end;
 $$;
 
 -- What was taken out of the outbox for a store that is closed, or for a type that is disabled, was told to
--- nobody: when that ends, the next pass looks.
+-- nobody: when that ends, the next pass looks. The fence (offset 0) keeps to the key of tiendas.
 create or replace function nexus_engine.forget_silent(p_tiendas uuid[]) returns void
 language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
 begin
   delete from nexus_engine.stock_told k
   where k.tienda_id = any (p_tiendas)
-    and (not exists (select from public.tiendas t where t.id = k.tienda_id and t.is_active)
-      or not exists (select from nexus_engine.insight_type it where it.tipo = k.tipo and it.enabled));
+    and (not exists (select from public.tiendas t where t.id = k.tienda_id and t.is_active offset 0)
+      or k.tipo not in (select it.tipo from nexus_engine.insight_type it where it.enabled));
 end;
 $$;
 
