@@ -92,6 +92,10 @@ declare
   relied_on double precision := (select c.ceiling from nexus_engine.stock_ceiling c);
 begin
   delete from nexus_engine.detached;
+  -- Before the POS's tables are locked: a pass may hold rows of it for seconds. None is added meanwhile.
+  if not was_attached then
+    delete from nexus_engine.stock_told;
+  end if;
   if not was_attached or nexus_engine.has_old_triggers() then
     -- Before the tables: a roll-up that runs reads them.
     perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
@@ -100,9 +104,6 @@ begin
     perform nexus_engine.fit_triggers();
     perform nexus_engine.make_triggers('public.ventas');
     perform nexus_engine.make_triggers('public.detalles_venta');
-  end if;
-  if not was_attached then
-    delete from nexus_engine.stock_told;
   end if;
   if not sales_were then
     perform nexus_engine.forget_rollups();

@@ -1,0 +1,89 @@
+-- What a sale writes of ours, and whoever else changes products: the functions of the triggers on
+-- productos, and the lock that says whether a drain is awake.
+
+-- After a product's stock or is_active changed, where its stock is or was not above the highest threshold
+-- in use (the trigger's condition): one row into the outbox, for the drain to look at the
+-- product. Whether it is in another band, or how it is to be told, is not asked here: every microsecond
+-- is one of a checkout, and looking thresholds up takes as long as noting. Only above the usual
+-- threshold, where few stores have products that are low, they are, so that a store with a high one does
+-- not make the sales of all others note what nobody wants to know.
+-- Takes no lock that another sale waits for, and cannot fail the sale: what goes wrong is a warning.
+-- Wakes the drains at commit, unless one is awake and looks by itself (see nexus_engine.stay_awake): a
+-- NOTIFY makes commits take turns. Asked of the lock and not of the outbox, whose dead rows would have
+-- to be read for that.
+-- Without a search_path of its own, which costs as much as the call, and so with every name qualified.
+create or replace function nexus_engine.on_stock_change() returns trigger
+language plpgsql security definer
+as $$
+declare
+  low double precision;
+  own_low double precision;
+begin
+  if least(old.stock_actual, new.stock_actual) operator(pg_catalog.>) nexus_engine.default_low_threshold()::double precision then
+    select s.low_stock_threshold into low
+    from nexus_engine.store_settings s where s.tienda_id operator(pg_catalog.=) new.tienda_id;
+    select ps.min_stock into own_low
+    from nexus_engine.product_settings ps where ps.producto_id operator(pg_catalog.=) new.id;
+    if (least(old.stock_actual, new.stock_actual) operator(pg_catalog.<=) coalesce(own_low, low)) is not true then
+      return null;
+    end if;
+  end if;
+  insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
+  values (new.tienda_id, new.id, new.is_active and nexus_engine.stock_band(new.stock_actual, 0, 0) operator(pg_catalog.=) 4);
+  if pg_catalog.pg_try_advisory_lock_shared(nexus_engine.awake_lock()) then
+    perform pg_catalog.pg_advisory_unlock_shared(nexus_engine.awake_lock()), pg_catalog.pg_notify('nexus_stock', '');
+  end if;
+  return null;
+exception when others then
+  raise warning 'nexus: a change of stock was not noted: %', sqlerrm;
+  return null;
+end;
+$$;
+
+-- After a product was added or deleted, or got another name, sku, tipo or store, where its stock is or was
+-- not above the highest threshold in use (the trigger's argument): as above. What a store has lost is noted
+-- for that store.
+create or replace function nexus_engine.on_product_change() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if least(old.stock_actual, new.stock_actual) > tg_argv[0]::double precision
+    or tg_op = 'UPDATE' and (old.nombre, old.sku, old.tipo, old.tienda_id)
+      is not distinct from (new.nombre, new.sku, new.tipo, new.tienda_id)
+  then
+    return null;
+  end if;
+  if tg_op = 'DELETE' or old.tienda_id <> new.tienda_id then
+    insert into nexus_engine.stock_event (tienda_id, producto_id, is_out) values (old.tienda_id, old.id, false);
+  end if;
+  if tg_op <> 'DELETE' then
+    insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
+    values (new.tienda_id, new.id, new.is_active and nexus_engine.stock_band(new.stock_actual, 0, 0) = 4);
+  end if;
+  perform pg_notify('nexus_stock', '');
+  return null;
+exception when others then
+  raise warning 'nexus: a changed product was not noted: %', sqlerrm;
+  return null;
+end;
+$$;
+
+-- After a truncate: every store that had something low.
+create or replace function nexus_engine.on_products_truncate() returns trigger
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform nexus_engine.recheck_stock(w.tienda_id) from (select distinct k.tienda_id from nexus_engine.stock_watch k) w;
+  return null;
+exception when others then
+  raise warning 'nexus: the truncated products were not noted: %', sqlerrm;
+  return null;
+end;
+$$;
+
+-- Held by a drain that looks into the outbox every few milliseconds.
+create or replace function nexus_engine.awake_lock() returns bigint
+language sql immutable parallel safe
+as $$
+  select 7041948526
+$$;
