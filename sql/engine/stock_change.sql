@@ -4,7 +4,7 @@
 -- After a product's stock or is_active changed, where its stock is or was not above the highest threshold
 -- in use (the trigger's condition): one row into the outbox, for the drain to look at the
 -- product. Whether it is in another band, or how it is to be told, is not asked here: every microsecond
--- is one of a checkout, and looking thresholds up takes as long as noting. Only above the usual
+-- is one of a checkout, and looking thresholds up takes nearly as long as noting. Only above the usual
 -- threshold, where few stores have products that are low, they are, so that a store with a high one does
 -- not make the sales of all others note what nobody wants to know.
 -- Takes no lock that another sale waits for, and cannot fail the sale: what goes wrong is a warning.
