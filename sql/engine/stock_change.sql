@@ -1,6 +1,24 @@
 -- What a sale writes of ours, and whoever else changes products: the functions of the triggers on
 -- productos, and the lock that says whether a drain is awake.
 
+-- Held by a drain that looks into the outbox every few milliseconds.
+create or replace function nexus_engine.awake_lock() returns bigint
+language sql immutable parallel safe
+as $$
+  select 7041948526
+$$;
+
+-- Wakes the drains at commit, unless one is awake and looks by itself (see nexus_engine.stay_awake): a
+-- NOTIFY makes commits take turns. Asked of the lock and not of the outbox, whose dead rows would have to be
+-- read for that. Returns whether it rang. One expression, so that it is inlined into a checkout, and with
+-- its names bound when it is made, because that has the search_path of whoever sells.
+create or replace function nexus_engine.ring_drains() returns boolean
+language sql
+return case when pg_try_advisory_lock_shared(nexus_engine.awake_lock())
+  then pg_advisory_unlock_shared(nexus_engine.awake_lock()) and pg_notify('nexus_stock', '') is not null
+  else false
+end;
+
 -- After a product's stock or is_active changed, where its stock is or was not above the highest threshold
 -- in use (the trigger's condition): one row into the outbox, for the drain to look at the
 -- product. Whether it is in another band, or how it is to be told, is not asked here: every microsecond
@@ -8,9 +26,6 @@
 -- threshold, where few stores have products that are low, they are, so that a store with a high one does
 -- not make the sales of all others note what nobody wants to know.
 -- Takes no lock that another sale waits for, and cannot fail the sale: what goes wrong is a warning.
--- Wakes the drains at commit, unless one is awake and looks by itself (see nexus_engine.stay_awake): a
--- NOTIFY makes commits take turns. Asked of the lock and not of the outbox, whose dead rows would have
--- to be read for that.
 -- Without a search_path of its own, which costs as much as the call, and so with every name qualified.
 create or replace function nexus_engine.on_stock_change() returns trigger
 language plpgsql security definer
@@ -30,9 +45,7 @@ begin
   end if;
   insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
   values (new.tienda_id, new.id, new.is_active and nexus_engine.stock_band(new.stock_actual, 0, 0) operator(pg_catalog.=) 4);
-  if pg_catalog.pg_try_advisory_lock_shared(nexus_engine.awake_lock()) then
-    perform pg_catalog.pg_advisory_unlock_shared(nexus_engine.awake_lock()), pg_catalog.pg_notify('nexus_stock', '');
-  end if;
+  perform nexus_engine.ring_drains();
   return null;
 exception when others then
   raise warning 'nexus: a change of stock was not noted: %', sqlerrm;
@@ -60,7 +73,7 @@ begin
     insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
     values (new.tienda_id, new.id, new.is_active and nexus_engine.stock_band(new.stock_actual, 0, 0) = 4);
   end if;
-  perform pg_notify('nexus_stock', '');
+  perform nexus_engine.ring_drains();
   return null;
 exception when others then
   raise warning 'nexus: a changed product was not noted: %', sqlerrm;
@@ -79,11 +92,4 @@ exception when others then
   raise warning 'nexus: the truncated products were not noted: %', sqlerrm;
   return null;
 end;
-$$;
-
--- Held by a drain that looks into the outbox every few milliseconds.
-create or replace function nexus_engine.awake_lock() returns bigint
-language sql immutable parallel safe
-as $$
-  select 7041948526
 $$;

@@ -206,6 +206,12 @@ describe("the drain of the stock outbox", () => {
     const { rows } = await drainer.query("select nexus_engine.stay_awake() as awake");
     assert.equal(rows[0].awake, true);
     assert.equal(await sell(3), 0);
+    await db.pool.query("update public.productos set nombre = 'Yerba' where tienda_id = $1", [
+      store,
+    ]);
+    await drainer.query("select 1");
+    await sleep(20);
+    assert.equal(rung, 0, "nor by who renames what is low");
     await drainer.query("select nexus_engine.fall_asleep()");
     assert.equal(await sell(50), 2);
     await drainer.query("unlisten *");
