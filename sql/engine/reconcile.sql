@@ -400,20 +400,24 @@ begin
   end if;
   -- What the outbox has brought is told of every type that it brings up to date, asked for or not.
   for it in
-    select known.tipo, known.kind, known.tipo = any (nexus_engine.followed_types()) as is_followed,
-      p_tipos is null or known.tipo = any (p_tipos) as is_asked
+    select known.tipo, known.kind, k.is_followed, k.is_asked
     from nexus_engine.insight_type known
-    where known.enabled
+    cross join lateral (
+      select known.tipo = any (nexus_engine.followed_types()) as is_followed,
+        p_tipos is null or known.tipo = any (p_tipos) as is_asked
+    ) k
+    where known.enabled and (k.is_asked or k.is_followed)
     order by known.tipo
   loop
-    continue when not it.is_asked and not it.is_followed;
     stores := case when it.is_asked then nexus_engine.untold_stores(it.tipo, tiendas, unsettled) else unsettled end;
     if cardinality(stores) = 0 then
       select 0 as inserted, 0 as updated, 0 as archived, 0 as failed into done;
     else
-      -- Before anything is compared: what changes meanwhile is noted.
-      watched := nexus_engine.watched_stores(stores);
-      composition := nexus_engine.composition(it.tipo);
+      if it.is_followed then
+        -- Before anything is compared: what changes meanwhile is noted.
+        watched := nexus_engine.watched_stores(stores);
+        composition := nexus_engine.composition(it.tipo);
+      end if;
       select r.* into done from nexus_engine.reconcile_isolated(it.tipo, it.kind, stores, p_as_of) r;
       announced := announced || done.announced;
       if it.is_followed then

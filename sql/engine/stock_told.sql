@@ -37,11 +37,12 @@ create or replace function nexus_engine.untold_stores(p_tipo text, p_tiendas uui
 returns uuid[] language plpgsql stable
 as $$
 declare
-  present bigint := nexus_engine.composition(p_tipo);
+  present bigint;
 begin
   if not p_tipo = any (nexus_engine.followed_types()) then
     return p_tiendas;
   end if;
+  present := nexus_engine.composition(p_tipo);
   return array(
     select t from unnest(p_tiendas) with ordinality u (t, n)
     where t in (select s from unnest(p_unsettled) s) or not exists (
