@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
-import { defineTask } from "../src/worker/define-task.ts";
+import { defineTask, type TaskContext } from "../src/worker/define-task.ts";
 
 /** So often it is asked whether the transactions of the horizon have ended; then what can be done is. */
 const looks = { most: 10, everyMs: 200 };
@@ -13,25 +13,7 @@ const looks = { most: 10, everyMs: 200 };
 export default defineTask({
   payload: z.strictObject({ _cron: z.unknown().optional() }),
   run: async ({ transaction, settings, log, signal }) => {
-    // In a transaction of its own: the next one may find it proved already.
-    await transaction((client) => client.query("select nexus_engine.note_horizon()"));
-    const holders = async () => {
-      const { rows } = await transaction((client) =>
-        client.query<{ pids: number[]; long: boolean }>(
-          `select nexus_engine.horizon_holders() as pids,
-             candidate_at < now() - interval '1 hour' as long from nexus_engine.rollup_horizon`,
-        ),
-      );
-      return rows[0] ?? { pids: [], long: false };
-    };
-    let held = await holders();
-    for (let n = 0; n < looks.most && held.pids.length > 0; n += 1) {
-      await sleep(looks.everyMs, undefined, { signal });
-      held = await holders();
-    }
-    if (held.pids.length > 0 && held.long) {
-      log.warn({ pids: held.pids }, "transactions open for over an hour hold up the roll-ups");
-    }
+    await moveHorizon({ transaction, log, signal });
     const failed: string[] = [];
     let stores = 0;
     let changed = 0;
@@ -55,3 +37,33 @@ export default defineTask({
     return { stores, changed, failed: failed.length };
   },
 });
+
+type Horizon = { holders: number[]; isOld: boolean };
+
+/** Notes the horizon, and waits a moment for the transactions that are open now, so that it can be proved. */
+async function moveHorizon({
+  transaction,
+  log,
+  signal,
+}: Pick<TaskContext<unknown>, "transaction" | "log" | "signal">): Promise<void> {
+  // In a transaction of its own: the next one may find it proved already.
+  await transaction((client) => client.query("select nexus_engine.note_horizon()"));
+  for (let n = 0; ; n += 1) {
+    const { rows } = await transaction((client) =>
+      client.query<Horizon>(
+        `select nexus_engine.horizon_holders() as holders,
+           candidate_at < now() - interval '1 hour' as "isOld" from nexus_engine.rollup_horizon`,
+      ),
+    );
+    const [horizon] = rows;
+    if (!horizon?.holders.length) return;
+    if (n === looks.most) {
+      if (horizon.isOld) {
+        const pids = horizon.holders;
+        log.warn({ pids }, "transactions open for over an hour hold up the roll-ups");
+      }
+      return;
+    }
+    await sleep(looks.everyMs, undefined, { signal });
+  }
+}
