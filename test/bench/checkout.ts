@@ -32,7 +32,7 @@ const checkoutsBefore = 500;
 const log = createLog("error");
 
 type Protocol = "text" | "prepared";
-type Load = { protocol: Protocol; share: number; ours: boolean };
+type Load = { protocol: Protocol; share: number };
 type Cashier = {
   client: Client;
   pid: number;
@@ -58,14 +58,14 @@ async function compareSides(urlOfA: string, urlOfB: string, slices: number): Pro
   const [a, b] = [await openSide(urlOfA), await openSide(urlOfB)];
   const rows: string[][] = [];
   for (const protocol of ["text", "prepared"] as const) {
-    for (const [what, share, ours] of [
-      ["nothing crosses", 0, true],
-      ["2 % of the updates cross", 0.02, true],
-      ["every update crosses", 1, true],
-      ["triggers that do nothing", 0, false],
+    for (const [what, share, put] of [
+      ["nothing crosses", 0, attach],
+      ["2 % of the updates cross", 0.02, attach],
+      ["every update crosses", 1, attach],
+      ["triggers that do nothing", 0, putNothing],
     ] as const) {
-      const load = { protocol, share, ours };
-      const halves = [await compare(a, b, load, slices / 2), await compare(b, a, load, slices / 2)];
+      const order = { put, load: { protocol, share }, slices: slices / 2 };
+      const halves = [await compare(a, b, order), await compare(b, a, order)];
       rows.push([protocol, what, ...figures(halves)]);
     }
   }
@@ -97,9 +97,7 @@ async function openSide(url: string): Promise<Side> {
     cashiers.push({ client, pid: rows[0]?.pid ?? 0, store: id, products, sold: 0, low: [] });
   }
   for (let n = 0; n < checkoutsBefore; n += 1) {
-    await Promise.all(
-      cashiers.map((cashier) => checkout(cashier, { protocol: "text", share: 0, ours: true })),
-    );
+    await Promise.all(cashiers.map((cashier) => checkout(cashier, { protocol: "text", share: 0 })));
   }
   await owner.query("vacuum analyze");
   return { url, owner, cashiers };
@@ -112,11 +110,15 @@ async function closeSide({ owner, cashiers }: Side): Promise<void> {
 
 type Half = { attached: Slice[]; detached: Slice[]; hot: { attached: number; detached: number } };
 
+type ToCompare = { put: (side: Side) => Promise<void>; load: Load; slices: number };
+
 /** In place of ours. */
-const nothing = `
-  create or replace function public.nothing() returns trigger language plpgsql as $$ begin return null; end $$;
-  create trigger nexus_nothing after update of stock_actual on productos for each row execute function nothing();
-  create trigger nexus_nothing after insert on ventas for each row execute function nothing();`;
+async function putNothing({ owner }: Side): Promise<void> {
+  await owner.query(`
+    create or replace function public.nothing() returns trigger language plpgsql as $$ begin return null; end $$;
+    create trigger nexus_nothing after update of stock_actual on productos for each row execute function nothing();
+    create trigger nexus_nothing after insert on ventas for each row execute function nothing();`);
+}
 
 async function attach({ owner, url }: Side): Promise<void> {
   await owner.query("select nexus_engine.attach()");
@@ -128,11 +130,13 @@ async function attach({ owner, url }: Side): Promise<void> {
   await owner.query("select nexus_engine.rely_on_triggers(nexus_engine.renew_triggers())");
 }
 
-async function compare(attached: Side, detached: Side, load: Load, slices: number): Promise<Half> {
-  await attached.owner.query("select nexus_engine.detach()");
-  if (load.ours) await attach(attached);
-  else await attached.owner.query(nothing);
-  await detached.owner.query("select nexus_engine.detach()");
+async function compare(
+  attached: Side,
+  detached: Side,
+  { put, load, slices }: ToCompare,
+): Promise<Half> {
+  for (const side of [attached, detached]) await side.owner.query("select nexus_engine.detach()");
+  await put(attached);
   for (const side of [attached, detached]) {
     await side.owner.query("vacuum (analyze) productos, ventas, detalles_venta");
     await side.owner.query("select pg_stat_reset_single_table_counters('productos'::regclass)");

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import { Client } from "pg";
+import { Client, type ClientBase, type Pool } from "pg";
 import { readConfig } from "../../src/config.ts";
 import { startEmbedded } from "../../src/database/embedded.ts";
 import { prepareDatabase } from "../../src/database/prepare.ts";
@@ -36,6 +36,13 @@ export async function withBenchDatabase(
     );
     await embedded?.stop();
   }
+}
+
+/** No insight, and no memory of any. */
+export async function forgetInsights(owner: ClientBase | Pool): Promise<void> {
+  await owner.query(
+    "truncate public.insights, nexus_engine.open_insight, nexus_engine.stock_told, nexus_engine.store_failure",
+  );
 }
 
 export async function asOwner<T>(url: string, work: (owner: Client) => Promise<T>): Promise<T> {

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import type { PoolClient } from "pg";
 import { globalSetup, globalTeardown } from "../support/cluster.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { drainOutbox } from "../support/drain.ts";
 import { rollUp } from "../support/rollups.ts";
 import { cpuOf } from "./cpu.ts";
 import { median, milliseconds, printTable, timed, times } from "./figures.ts";
@@ -98,13 +99,7 @@ async function sellAndTell({ db, client, pid }: Shops, n: number): Promise<numbe
     [n],
   );
   const from = await cpuOf([pid]);
-  let told = 0;
-  for (let events = -1; events !== 0; told += Math.max(events, 0)) {
-    const { rows } = await client.query<{ events: number }>(
-      "select events from nexus_engine.drain_outbox(250, 500, false, now())",
-    );
-    events = rows[0]?.events ?? 0;
-  }
+  const told = await drainOutbox(client);
   if (told !== rowCount) throw new Error(`expected ${rowCount} sales told, got ${told}`);
   return (await cpuOf([pid])) - from;
 }

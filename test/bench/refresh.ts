@@ -1,4 +1,5 @@
 import type { Client, Pool } from "pg";
+import { forgetInsights } from "./database.ts";
 import { asOf } from "./dataset.ts";
 import { median, milliseconds, printTable, timed, times } from "./figures.ts";
 
@@ -51,9 +52,7 @@ export async function reconcileAll({ worker, stores }: Bench, batch: number): Pr
 
 /** No insight and no memory of any; what the last contestant left dirty is on disk. */
 export async function empty({ owner }: Bench): Promise<void> {
-  await owner.query(
-    "truncate public.insights, nexus_engine.open_insight, nexus_engine.stock_told, nexus_engine.store_failure",
-  );
+  await forgetInsights(owner);
   await owner.query("checkpoint");
 }
 

@@ -1,10 +1,11 @@
-import type { Pool } from "pg";
+import type { ClientBase, Pool } from "pg";
 
 /**
  * Empties the outbox of stock crossings as the worker does, `share` events of a store in a
- * transaction. What somebody else has locked stays.
+ * transaction. What somebody else has locked stays. Returns how many there were.
  */
-export async function drainOutbox(worker: Pool, share = 250): Promise<void> {
+export async function drainOutbox(worker: Pool | ClientBase, share = 250): Promise<number> {
+  let drained = 0;
   let events: number;
   do {
     events = 0;
@@ -15,5 +16,7 @@ export async function drainOutbox(worker: Pool, share = 250): Promise<void> {
       );
       events += rows[0]?.events ?? 0;
     }
+    drained += events;
   } while (events > 0);
+  return drained;
 }

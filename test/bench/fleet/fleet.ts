@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
+import { forgetInsights } from "../database.ts";
 import { fill } from "../dataset.ts";
 
 const dataFile = join(import.meta.dirname, "stores.sql");
@@ -48,9 +49,7 @@ export async function untilIdle(owner: Client): Promise<void> {
 /** No insight and no memory of any, and each store's product that is sold has stock again. */
 export async function empty(owner: Client): Promise<void> {
   await owner.query("update public.productos set stock_actual = 10 where sku = 'SKU-SOLD'");
-  await owner.query(
-    "truncate public.insights, nexus_engine.open_insight, nexus_engine.stock_told, nexus_engine.store_failure",
-  );
+  await forgetInsights(owner);
   await settle(owner);
 }
 

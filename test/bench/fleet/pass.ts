@@ -17,7 +17,8 @@ export type Pass = {
 
 /**
  * The hourly dispatch, from the moment that it is enqueued until the end of its last job, as the
- * ledger has both, or until the outbox is empty. Throws unless every attempt succeeded and everything was told of every store.
+ * ledger has both, or until the outbox is empty. Throws unless every attempt succeeded and everything was
+ * told of every store.
  */
 export async function runPass(owner: Client, pids: number[], stores: number): Promise<Pass> {
   const before = await readings(owner, pids);
