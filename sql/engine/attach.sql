@@ -3,7 +3,8 @@
 -- Our triggers. Row-level, because a transition table costs a statement half as much again. As few as can
 -- be, and with a condition only where it spares the calls of a checkout: Postgres copies what it knows of
 -- a table's triggers, conditions and all, for every statement that writes it, and reads and folds
--- the condition of one that could fire. %1$L stands for the highest threshold in use.
+-- the condition of one that could fire. %1$L stands for the highest threshold in use. Those of ventas and
+-- detalles_venta have the names that they had in the release before, so that the rollups outlast a deploy.
 create or replace function nexus_engine.wanted_triggers()
 returns table (name name, relation regclass, event text, level text, condition text, function text)
 language sql stable parallel safe

@@ -44,7 +44,7 @@ end;
 $$;
 
 -- After the insert of a ticket that is dated before its own transaction (the trigger's condition: it asks
--- no clock, which would take twice as long), and after any update or delete of one: marks the hours of its
+-- no clock, which takes two to three times as long), and after any update or delete of one: marks the hours of its
 -- date before and after.
 create or replace function nexus_engine.on_sale_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp

@@ -1,4 +1,3 @@
-
 set local role nexus_owner;
 
 -- Stores of which everything was told that one stock type has to say. Since then the outbox brings what
