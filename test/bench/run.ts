@@ -13,6 +13,7 @@ const parts = {
   rollups: "one day's changes in five years of sales, beside 60 days",
   push: "from the commit of a sale to the subscriber's screen",
   jobs: "jobs beside Graphile Worker alone, pg-boss and BullMQ",
+  "held-up": "alerts and refreshes of others while one store's rows are locked for a minute",
   rescue: "from kill -9 of a worker to its job running again",
   fleet: "10,000 stores on the hour, with one, two and four processes",
   memory: "an hour of 100 stores in one process",
