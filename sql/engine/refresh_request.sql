@@ -54,7 +54,7 @@ $$;
 -- Marks a request as running, in a transaction of its own so that its owner sees it. Null when the
 -- request does not exist or has ended, as when a job runs a second time.
 create or replace function nexus_engine.start_request(p_request_id uuid)
-returns nexus_engine.refresh_request language sql
+returns nexus_engine.refresh_request language sql set lock_timeout = '200ms'
 as $$
   update nexus_engine.refresh_request
   set status = 'running', started_at = coalesce(started_at, now())
@@ -65,7 +65,7 @@ $$;
 -- Ends a request: succeeded with the counts of each type, or failed with a code and a message.
 create or replace function nexus_engine.finish_request(
   p_request_id uuid, p_counts jsonb, p_error_code text default null, p_error_message text default null
-) returns void language sql
+) returns void language sql set lock_timeout = '200ms'
 as $$
   update nexus_engine.refresh_request
   set status = case when p_error_code is null then 'succeeded' else 'failed' end,

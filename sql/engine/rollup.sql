@@ -6,6 +6,7 @@
 --   p_limit: how many stores, see take_stores_to_roll_up.
 --   p_except: stores to be passed over, because they failed a moment ago.
 --   returns how many stores there were, how many rows of rollups changed, and the stores that failed.
+-- A store of which another session keeps rows locked is put back, see nexus_engine.for_stores.
 -- Reads no clock but the horizon's, which is the database's own and that of the triggers.
 -- Errors: NX004 outside READ COMMITTED.
 create or replace function nexus_engine.roll_up_batch(
@@ -25,8 +26,31 @@ begin
   stores := cardinality(tiendas);
   if stores > 0 then
     select r.changed, r.failed into changed, failed
-    from nexus_engine.roll_up_isolated(tiendas, until, null, null, null) r;
+    from nexus_engine.roll_up_stores(tiendas, until, null, null, null) r;
   end if;
+end;
+$$;
+
+-- roll_up_isolated of those of these stores of which no other session keeps rows locked; also returns the
+-- others, whose marks stay.
+create or replace function nexus_engine.roll_up_stores(
+  p_tiendas uuid[], p_until timestamptz, p_from date, p_modulus int, p_rest int,
+  out changed int, out failed uuid[], out left_out uuid[]
+) language plpgsql
+as $$
+declare
+  done record;
+begin
+  select f.* into done
+  from nexus_engine.for_stores('rollups',
+    format('select to_jsonb(r) from nexus_engine.roll_up_isolated($1, $2, %L, %L, %L) r', p_from, p_modulus, p_rest),
+    p_tiendas, p_until) f;
+  left_out := done.held_up || done.unfinished;
+  select coalesce(sum(r.changed), 0), array(
+    select f::uuid from unnest(done.results) d cross join lateral jsonb_array_elements_text(d -> 'failed') f)
+  into changed, failed
+  from unnest(done.results) d
+  cross join lateral jsonb_to_record(d) r (changed int);
 end;
 $$;
 
@@ -86,6 +110,8 @@ as $$
 declare
   stores uuid[] := '{}';
   weight int := 0;
+  put_back uuid[] := array(
+    select h.tienda_id from nexus_engine.store_held_up h where h.work = 'rollups' and h.retry_at > clock_timestamp());
   candidate record;
 begin
   for candidate in
@@ -93,7 +119,7 @@ begin
     from nexus_engine.store s
     left join nexus_engine.rollup_state r on r.tienda_id = s.tienda_id
       and r.time_zone = s.time_zone and r.summary_time = s.summary_time and r.cash_methods = s.cash_methods
-    where s.tienda_id <> all (p_except)
+    where s.tienda_id <> all (p_except) and s.tienda_id <> all (put_back)
       and (r.tienda_id is null or r.next_ends_at <= p_until
         or exists (select from nexus_engine.sale_mark m where m.tienda_id = s.tienda_id))
     order by whole, s.tienda_id

@@ -38,6 +38,17 @@ begin
 end;
 $$;
 
+-- Those of these stores whose rollups nobody else is writing, locked.
+create or replace function nexus_engine.try_lock_rollups(p_tiendas uuid[]) returns uuid[]
+language plpgsql
+as $$
+begin
+  return array(
+    select t from unnest(p_tiendas) with ordinality u (t, n)
+    where pg_try_advisory_xact_lock(nexus_engine.rollup_lock(t)) order by n);
+end;
+$$;
+
 -- check_rollups of stores whose locks the caller has taken.
 create or replace function nexus_engine.compare_rollups(
   p_tiendas uuid[], p_until timestamptz, p_from date, p_modulus int, p_rest int
@@ -69,7 +80,8 @@ $$;
 -- check_rollups for the next p_limit stores after p_after, by id: their last eight days, and every
 -- p_modulus-th of the others, another one each night.
 --   returns the last of the stores, null when there are no more; how many; how many rows differed; and
---     the stores for which that failed, see roll_up_isolated.
+--     the stores for which that failed, see roll_up_isolated. A store that another worker is rolling up, or
+--     of which another session keeps rows locked, is marked, so that it will be rolled up whole.
 create or replace function nexus_engine.compare_rollups_batch(
   p_after uuid, p_limit int, p_modulus int, p_as_of timestamptz,
   out last_store uuid, out stores int, out repaired int, out failed uuid[]
@@ -80,14 +92,18 @@ declare
     select t.id from public.tiendas t where p_after is null or t.id > p_after order by t.id limit p_limit);
   today date := (p_as_of at time zone 'UTC')::date;
   until timestamptz := nexus_engine.begin_roll_up();
+  free uuid[];
+  left_out uuid[];
 begin
   stores := cardinality(tiendas);
   last_store := tiendas[stores];
   repaired := 0; failed := '{}';
   if until is not null and stores > 0 then
-    perform nexus_engine.lock_rollups(tiendas);
-    select r.changed, r.failed into repaired, failed
-    from nexus_engine.roll_up_isolated(tiendas, until, today - 8, p_modulus, (today - date '2000-01-01') % p_modulus) r;
+    free := nexus_engine.try_lock_rollups(tiendas);
+    select r.changed, r.failed, r.left_out into repaired, failed, left_out
+    from nexus_engine.roll_up_stores(free, until, today - 8, p_modulus, (today - date '2000-01-01') % p_modulus) r;
+    insert into nexus_engine.sale_mark (tienda_id, at)
+    select t, '-infinity' from unnest(tiendas) t where t <> all (free) or t = any (left_out);
   end if;
 end;
 $$;

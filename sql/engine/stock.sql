@@ -289,7 +289,8 @@ after insert or update or delete on nexus_engine.product_settings
 for each row execute function nexus_engine.on_product_settings_change();
 
 -- check_stock_watch for the next p_limit stores after p_after, by id, under the reconciler's locks; the next
--- pass then compares all of what they were told.
+-- pass then compares all of what they were told. A store that somebody else is reconciling, or of which
+-- another session keeps rows locked, is left to the drain, which then looks at it whole.
 -- Returns the last of them, null when there are no more, how many, and how many products differed.
 create or replace function nexus_engine.check_stock_batch(
   p_after uuid, p_limit int, p_as_of timestamptz,
@@ -299,13 +300,30 @@ as $$
 declare
   tiendas uuid[] := array(
     select t.id from public.tiendas t where p_after is null or t.id > p_after order by t.id limit p_limit);
+  free uuid[];
+  done record;
 begin
   stores := cardinality(tiendas);
   last_store := tiendas[stores];
-  perform nexus_engine.lock_stores(tiendas);
+  free := nexus_engine.try_lock_stores(tiendas);
+  select f.* into done
+  from nexus_engine.for_stores('stock', 'select to_jsonb(nexus_engine.check_stock_locked($1, $2))', free, p_as_of) f;
+  repaired := coalesce((select sum(r::int) from unnest(done.results) r), 0);
+  perform nexus_engine.recheck_stock(t) from unnest(tiendas) t where t <> all (free) or t = any (done.held_up || done.unfinished);
+end;
+$$;
+
+-- check_stock_batch of stores whose locks the caller has taken in an earlier statement.
+create or replace function nexus_engine.check_stock_locked(p_tiendas uuid[], p_as_of timestamptz) returns int
+language plpgsql
+as $$
+declare
+  repaired int;
+begin
   -- What is known to the outbox is no difference.
-  perform nexus_engine.absorb_stock_events(tiendas);
-  repaired := nexus_engine.check_stock_watch(tiendas, p_as_of);
-  perform nexus_engine.forget_told(tiendas);
+  perform nexus_engine.absorb_stock_events(p_tiendas);
+  repaired := nexus_engine.check_stock_watch(p_tiendas, p_as_of);
+  perform nexus_engine.forget_told(p_tiendas);
+  return repaired;
 end;
 $$;

@@ -33,7 +33,8 @@ $$;
 --   p_backlog: instead, one share of the store with the oldest event among those that have as many or
 --     more. The caller takes turns, so that each waits for one short transaction of the other.
 --   returns the events taken; whether there are backlogs; and whether a store had to be passed over.
--- Errors: NX004 outside READ COMMITTED.
+--     A store of which another session keeps rows locked is put back, see nexus_engine.for_stores.
+-- Errors: NX004 outside READ COMMITTED; 55P03 while a whole table is locked.
 create or replace function nexus_engine.drain_outbox(
   p_share int, p_limit int, p_backlog boolean, p_as_of timestamptz,
   out events int, out backlogs boolean, out passed_over boolean
@@ -41,12 +42,15 @@ create or replace function nexus_engine.drain_outbox(
 as $$
 declare
   tiendas uuid[] := '{}';
+  counts int[] := '{}';
+  suspects int := 0;
+  done record;
   candidate record;
 begin
   perform nexus_engine.require_read_committed('drain_outbox');
   events := 0; backlogs := false; passed_over := false;
   for candidate in
-    select c.tienda_id, c.events, c.is_backlog
+    select c.tienda_id, c.events, c.is_backlog, h.tienda_id is not null as is_suspect
     from (
       select s.tienda_id, s.events, s.events >= p_share as is_backlog, s.first_id
       from nexus_engine.stores_with_events(p_share) s
@@ -54,12 +58,19 @@ begin
       select distinct r.tienda_id, p_share::bigint, false, 0::bigint
       from nexus_engine.stock_recheck r where r.seen_before is null
     ) c
-    order by case when not p_backlog then c.events end, c.first_id
+    left join nexus_engine.store_held_up h on h.tienda_id = c.tienda_id and h.work = 'stock'
+    where h.retry_at is null or h.retry_at <= clock_timestamp()
+    order by coalesce(h.attempts, 0), case when not p_backlog then c.events end, c.first_id
   loop
     backlogs := backlogs or candidate.is_backlog;
     continue when candidate.is_backlog <> p_backlog or events >= p_limit;
-    if pg_try_advisory_xact_lock(nexus_engine.store_lock(candidate.tienda_id)) then
+    -- What is told waits for those that were held up, and so two of them at most are tried again.
+    suspects := suspects + candidate.is_suspect::int;
+    if not (candidate.is_suspect and suspects > 2)
+      and pg_try_advisory_xact_lock(nexus_engine.store_lock(candidate.tienda_id))
+    then
       tiendas := tiendas || candidate.tienda_id;
+      counts := counts || candidate.events::int;
       events := events + candidate.events;
     else
       passed_over := true;
@@ -67,7 +78,14 @@ begin
     exit when p_backlog and events > 0;
   end loop;
   if events > 0 then
-    perform nexus_engine.tell_crossings(tiendas, p_share, p_as_of);
+    select f.held_up || f.unfinished as left_out, f.unfinished <> '{}' as is_unfinished into done
+    from nexus_engine.for_stores('stock',
+      format('select null::jsonb, nexus_engine.tell_crossings($1, %s, $2)', p_share), tiendas, p_as_of) f;
+    if done.left_out <> '{}' then
+      passed_over := passed_over or done.is_unfinished;
+      events := events - (
+        select sum(t.events) from unnest(tiendas, counts) t (tienda_id, events) where t.tienda_id = any (done.left_out));
+    end if;
   end if;
 end;
 $$;

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool, PoolClient, QueryConfig } from "pg";
+import { codeOf } from "../database/away.ts";
 import { noticeVanished, onLoan } from "../database/pools.ts";
 import type { Logger } from "../log.ts";
 import { within } from "../within.ts";
@@ -20,6 +21,8 @@ const retryMs = 1000;
 /** Events of one store, and of all stores with fewer, that are looked at in one transaction. */
 const share = 250;
 const atOnce = 500;
+/** While a whole table is locked, so often it is said that alerts wait. */
+const sayLockedMs = 60_000;
 /** A look that gets no answer for so long has lost its connection: one takes a tenth of a second. */
 const answerMs = 30_000;
 /** A stop waits only so long for the look that is under way, which Postgres may never answer. */
@@ -48,7 +51,7 @@ export function startStockDrain(pool: Pool, log: Logger): StockDrain {
 async function drainUntil(signal: AbortSignal, pool: Pool, log: Logger): Promise<void> {
   while (!signal.aborted) {
     try {
-      await listenAndDrain(signal, pool);
+      await listenAndDrain(signal, pool, log);
     } catch (err) {
       log.error({ err }, "the stock outbox could not be drained, trying again");
       await sleep(retryMs, undefined, { signal }).catch(() => {});
@@ -57,9 +60,9 @@ async function drainUntil(signal: AbortSignal, pool: Pool, log: Logger): Promise
 }
 
 /** Holds one connection that listens, and drains with it. */
-async function listenAndDrain(signal: AbortSignal, pool: Pool): Promise<void> {
+async function listenAndDrain(signal: AbortSignal, pool: Pool, log: Logger): Promise<void> {
   const client = await pool.connect();
-  const outbox = new Outbox(client, signal);
+  const outbox = new Outbox(client, signal, log);
   let rung = true;
   let wake = () => {};
   const onBell = () => {
@@ -116,11 +119,14 @@ type Drained = { events: number; backlogs: boolean; passed_over: boolean };
 class Outbox {
   readonly #client: PoolClient;
   readonly #signal: AbortSignal;
+  readonly #log: Logger;
   #isAwake = false;
+  #saidLockedAt = Number.NEGATIVE_INFINITY;
 
-  constructor(client: PoolClient, signal: AbortSignal) {
+  constructor(client: PoolClient, signal: AbortSignal, log: Logger) {
     this.#client = client;
     this.#signal = signal;
+    this.#log = log;
   }
 
   async open(): Promise<void> {
@@ -162,8 +168,18 @@ class Outbox {
       name: "drain_outbox",
       text: "select * from nexus_engine.drain_outbox($1, $2, $3, $4)",
       values: [share, atOnce, backlog, new Date()],
+    }).catch((error: unknown) => {
+      if (codeOf(error) !== "55P03") throw error;
+      this.#sayLocked();
+      return [];
     });
-    return drained ?? { events: 0, backlogs: false, passed_over: false };
+    return drained ?? { events: 0, backlogs: false, passed_over: true };
+  }
+
+  #sayLocked(): void {
+    if (performance.now() - this.#saidLockedAt < sayLockedMs) return;
+    this.#saidLockedAt = performance.now();
+    this.#log.warn("a whole table is locked: alerts wait until it is not");
   }
 
   /** False while another drain is awake, or a sale is asking whether one is. */

@@ -9,6 +9,7 @@ import { isDeepStrictEqual } from "node:util";
 import { freePort } from "../../src/database/embedded/launch.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addStore } from "../support/fixtures.ts";
+import { holdRefreshes } from "../support/hold.ts";
 import { until } from "../support/until.ts";
 
 const main = join(import.meta.dirname, "../../src/worker.ts");
@@ -52,9 +53,7 @@ describe("a worker that is told to stop", () => {
   };
   /** A worker whose job waits for `release`. */
   const busyWorker = async (command: string[] = []) => {
-    const holder = await db.pool.connect();
-    await holder.query("begin");
-    await holder.query("select pg_advisory_xact_lock(hashtextextended($1, 0))", [store]);
+    const release = await holdRefreshes(db.pool);
     const child = await start(command);
     await until("the job runs", async () => {
       const { rowCount } = await db.pool.query(
@@ -62,13 +61,7 @@ describe("a worker that is told to stop", () => {
       );
       return Boolean(rowCount);
     });
-    return {
-      child,
-      release: async () => {
-        await holder.query("rollback");
-        holder.release();
-      },
-    };
+    return { child, release };
   };
   const exit = async (child: ChildProcess) => (await once(child, "exit"))[0];
   const state = async () => {

@@ -2,14 +2,15 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { parseCrontab } from "graphile-worker";
 import { createLog } from "../../src/log.ts";
 import { startWorker } from "../../src/worker/run.ts";
 import { tasksDir } from "../../src/worker/tasks.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addSale, addStore } from "../support/fixtures.ts";
+import { holdRefreshes } from "../support/hold.ts";
 import { jobsLeft, runJobs, settings } from "../support/jobs.ts";
+import { until } from "../support/until.ts";
 
 describe("the crontab", () => {
   it("names a file of tasks/ in every line, under an id of its own", () => {
@@ -70,22 +71,17 @@ describe("a worker", () => {
   it("makes good at its start what was missed, and a stop finishes what runs and leaves no lock", async () => {
     const store = await addStore(db.pool);
     await addProduct(db.pool, store, { stock: 5 });
-    const holder = await db.pool.connect();
-    await holder.query("begin");
-    await holder.query("select pg_advisory_xact_lock(hashtextextended($1, 0))", [store]);
-
+    const release = await holdRefreshes(db.pool);
     const pool = db.poolAs("nexus_worker", 8);
     const worker = await startWorker({ pool, concurrency: 4, settings, log: createLog("silent") });
-    const blocked = async () =>
-      (
-        await db.pool.query(
-          "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-        )
-      ).rowCount;
-    while (!(await blocked())) await sleep(20);
+    await until("a refresh runs", async () => {
+      const { rowCount } = await db.pool.query(
+        "select from nexus_engine.job_run where task = 'refresh_stores' and finished_at is null",
+      );
+      return rowCount;
+    });
     const stopped = worker.stop();
-    await holder.query("rollback");
-    holder.release();
+    await release();
     await stopped;
     const { rowCount } = await db.pool.query(
       "select from public.insights where tienda_id = $1 and is_active",
