@@ -2,6 +2,7 @@ import type { Pool } from "pg";
 import type { Logger } from "../log.ts";
 import type { Running } from "./attempt.ts";
 import type { TaskSettings } from "./define-task.ts";
+import { startHeldUpReports } from "./held-up.ts";
 import { createLedger } from "./ledger.ts";
 import { startRunner } from "./runner.ts";
 import { startStockDrain } from "./stock-drain.ts";
@@ -45,6 +46,7 @@ export async function startWorker({
   const ledger = createLedger(directPool, log);
   const taskList = await loadTasks({ settings, log, ledger, pool, running }, tasksDir);
   const stockDrain = startStockDrain(directPool, log);
+  const heldUpReports = startHeldUpReports(directPool, log);
   const runner = await startRunner({
     pool: directPool,
     concurrency,
@@ -52,11 +54,11 @@ export async function startWorker({
     running,
     log,
   }).catch(async (error: unknown) => {
-    await stockDrain.stop();
+    await Promise.all([stockDrain.stop(), heldUpReports.stop()]);
     throw error;
   });
   const stop = async () => {
-    await stockDrain.stop();
+    await Promise.all([stockDrain.stop(), heldUpReports.stop()]);
     await runner.stop();
   };
   try {
