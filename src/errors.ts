@@ -32,6 +32,9 @@ export const codeBySqlState: Record<string, ErrorCode> = {
   NX003: "FORBIDDEN",
   NX004: "INTERNAL",
   "57014": "TIMEOUT",
+  // Another session keeps what would be changed locked.
+  "55P03": "UNAVAILABLE",
+  "40P01": "UNAVAILABLE",
   // Text that Postgres cannot store: NUL, half a surrogate pair. Nothing else comes in unchecked.
   "22021": "BAD_USER_INPUT",
   "22P05": "BAD_USER_INPUT",

@@ -76,7 +76,7 @@ grant execute on function nexus_api.insight_stats() to nexus_tienda;
 -- Archives an insight as the POS does. Doing it twice is the same as once.
 -- Errors: NX002 when the store has no such insight; NX003 without a store.
 create or replace function nexus_api.dismiss_insight(id uuid)
-returns nexus_api.insights language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+returns nexus_api.insights language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms'
 as $$
 declare
   store uuid := nexus_engine.require_tienda_id();
@@ -103,7 +103,7 @@ grant execute on function nexus_api.dismiss_insight(uuid) to nexus_tienda;
 --   only_archived: false deletes the active ones as well; null is taken as true.
 -- Errors: NX003 without a store.
 create or replace function nexus_api.clear_insights(only_archived boolean default true)
-returns int language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+returns int language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms'
 as $$
 declare
   cleared int;

@@ -3,11 +3,13 @@
 -- slow. Returns 0, or how many seconds to wait, and then nothing was taken.
 --   p_user_limit, p_store_limit: the cost that a minute gives back, and the most there is at once.
 --   p_as_of: by the clock of Postgres, because those of several processes need not agree.
+-- Errors: 55P03 where another session keeps an allowance locked. As in everything that a mutation calls, a
+-- wait is short: connections that wait are missed by the requests of other stores.
 create or replace function nexus_engine.take_mutations(
   p_user_id uuid, p_cost int, p_user_limit int, p_store_limit int,
   p_as_of timestamptz default clock_timestamp()
 ) returns int
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms'
 as $$
 declare
   whole constant interval := interval '1 minute';

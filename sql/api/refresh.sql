@@ -47,7 +47,7 @@ comment on column nexus_api.refresh_requests.queued_at is E'@notNull';
 --   force: tell again what the owner dismissed, see nexus_engine.request_refresh; null is false.
 -- Errors: NX003 without a store.
 create function nexus_api.refresh_insights(force boolean default false)
-returns nexus_api.refresh_requests language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+returns nexus_api.refresh_requests language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms'
 as $$
 declare
   request nexus_engine.refresh_request;

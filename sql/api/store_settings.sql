@@ -40,7 +40,7 @@ grant execute on function nexus_api.store_settings() to nexus_tienda;
 -- Errors: NX001, with the column, for an unknown column or a value that would fail later; see also
 -- nexus_engine.check_store_settings.
 create or replace function nexus_api.update_store_settings(patch jsonb)
-returns nexus_api.store_settings language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+returns nexus_api.store_settings language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms'
 as $$
 declare
   store uuid := nexus_engine.require_tienda_id();

@@ -52,6 +52,7 @@ export function makeMaskError(log: Logger): (error: GraphQLError) => GraphQLErro
         return replace(error, "BAD_USER_INPUT", badCursor, { field: "after" });
       }
       if (code === "TIMEOUT") return replace(error, code, "The request took too long.");
+      if (code === "UNAVAILABLE") return replace(error, code, locked);
       if (code !== "INTERNAL") {
         return cause.code.startsWith("NX")
           ? fromDatabase(error, code, cause)
@@ -94,6 +95,7 @@ function hasCursor(error: GraphQLError): boolean {
 }
 
 const badCursor = "after: expected a cursor that this list gave";
+const locked = "Something else is changing the same at this moment: try again in some seconds.";
 const unstorable = "Expected text without NUL and without half characters.";
 
 /**
