@@ -38,6 +38,7 @@ export const SettingsPatchPlugin: GraphileConfig.Plugin = {
                   {
                     type: inputType(attribute.codec),
                     description: attribute.description,
+                    deprecationReason: deprecationOf(attribute.extensions?.tags?.["deprecated"]),
                   },
                 ]),
               ),
@@ -62,3 +63,8 @@ export const SettingsPatchPlugin: GraphileConfig.Plugin = {
     },
   },
 };
+
+/** The reason that a tag @deprecated gives. */
+function deprecationOf(tag: unknown): string | undefined {
+  return typeof tag === "string" ? tag : undefined;
+}

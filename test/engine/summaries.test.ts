@@ -150,14 +150,8 @@ describe("a summary", () => {
 
   for (const [what, change] of [
     ["an annulment", (id: string) => annul(id)],
-    [
-      "a late ticket",
-      (_: string, store: string) => sale(store, "2026-11-24T20:00:00Z", 10),
-    ],
-    [
-      "a deletion",
-      (id: string) => db.pool.query("delete from public.ventas where id = $1", [id]),
-    ],
+    ["a late ticket", (_: string, store: string) => sale(store, "2026-11-24T20:00:00Z", 10)],
+    ["a deletion", (id: string) => db.pool.query("delete from public.ventas where id = $1", [id])],
     [
       "a late payment",
       (_: string, store: string) =>
@@ -191,10 +185,7 @@ describe("a summary", () => {
       assert.deepEqual(await pass(store, "2026-11-26T15:00:00Z"), [0, 1 + 1, 0]); // and 25/11 is completed
       const [after] = await summaries(store);
       assert.notEqual(after?.total, before?.total);
-      assert.deepEqual(
-        [after?.id, after?.is_active, after?.whole],
-        [before?.id, false, true],
-      );
+      assert.deepEqual([after?.id, after?.is_active, after?.whole], [before?.id, false, true]);
       // The day after the third it stays as it was told.
       await day("26");
       await pass(store, "2026-11-27T05:00:00Z");
@@ -213,12 +204,19 @@ describe("a summary", () => {
     await pass(store, ended);
     await rollUp(db.pool);
     await pass(store, "2026-11-25T03:30:00Z");
-    await db.pool.query("update public.ventas set fecha = fecha + interval '1 minute' where id = $1", [id]);
+    await db.pool.query(
+      "update public.ventas set fecha = fecha + interval '1 minute' where id = $1",
+      [id],
+    );
     await rollUp(db.pool);
     assert.deepEqual(await due([store], "2026-11-25T04:00:00Z"), ["2026-11-24"]);
-    const { rows } = await db.pool.query("select xmin from public.insights where tienda_id = $1", [store]);
+    const { rows } = await db.pool.query("select xmin from public.insights where tienda_id = $1", [
+      store,
+    ]);
     assert.deepEqual(await pass(store, "2026-11-25T04:00:00Z"), [0, 0, 0]);
-    const after = await db.pool.query("select xmin from public.insights where tienda_id = $1", [store]);
+    const after = await db.pool.query("select xmin from public.insights where tienda_id = $1", [
+      store,
+    ]);
     assert.deepEqual(after.rows, rows);
     assert.deepEqual(await due([store], "2026-11-25T04:05:00Z"), []);
   });
@@ -247,7 +245,9 @@ describe("a summary", () => {
       await sale(store, "2026-11-25T01:00:00Z", 5);
       await pass(store, told);
     }
-    await db.pool.query("update public.insights set is_active = false where tienda_id = $1", [dismissed]);
+    await db.pool.query("update public.insights set is_active = false where tienda_id = $1", [
+      dismissed,
+    ]);
     await db.pool.query("delete from public.insights where tienda_id = $1", [deleted]);
     await pass(dismissed, ended);
     await pass(deleted, ended);
