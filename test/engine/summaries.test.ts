@@ -198,6 +198,23 @@ describe("a summary", () => {
     });
   }
 
+  it("is looked at again when its day is rolled up: its last changes may have left no mark", async () => {
+    const store = await addStore(db.pool);
+    await sale(store, "2026-11-24T15:00:00Z", 5);
+    await rollUp(db.pool);
+    await pass(store, ended);
+    assert.deepEqual(await due([store], "2026-11-25T04:00:00Z"), []);
+    // As it was before the day ended.
+    await db.pool.query(
+      "update nexus_engine.rollup_state set through = '2026-11-23', next_ends_at = $2 where tienda_id = $1",
+      [store, "2026-11-25T03:00:00Z"],
+    );
+    await rollUp(db.pool);
+    assert.deepEqual(await due([store], "2026-11-25T04:00:00Z"), ["2026-11-24"]);
+    assert.deepEqual(await pass(store, "2026-11-25T04:00:00Z"), [0, 0, 0]);
+    assert.deepEqual(await due([store], "2026-11-25T04:00:00Z"), []);
+  });
+
   it("writes nothing where a change leaves its numbers alone", async () => {
     const store = await addStore(db.pool);
     const id = await sale(store, "2026-11-24T15:00:00Z", 5);
