@@ -25,34 +25,17 @@ as $$
   end
 $$;
 
--- When the summary of a business day is told: at the first summary_time after the day begins, and at its end
--- where the clocks skip that or move it out of the day.
-create or replace function nexus_engine.day_announced_at(day date, summary_time time, day_starts_at time, time_zone text)
+-- When the summary of a business day is told: at `at`, the first summary_time after it begins, or at its end where
+-- the clocks skip that or move it out of the day.
+create or replace function nexus_engine.day_announced_at(at timestamptz, starts_at timestamptz, ends_at timestamptz)
 returns timestamptz language sql immutable parallel safe
 as $$
-  -- One expression without a FROM: only such a function is inlined.
-  select case
-    when nexus_engine.local_instant(day + (summary_time <= day_starts_at)::int, summary_time, time_zone)
-        > nexus_engine.local_instant(day, day_starts_at, time_zone)
-      and nexus_engine.local_instant(day + (summary_time <= day_starts_at)::int, summary_time, time_zone)
-        < nexus_engine.local_instant(day + 1, day_starts_at, time_zone)
-    then nexus_engine.local_instant(day + (summary_time <= day_starts_at)::int, summary_time, time_zone)
-    else nexus_engine.local_instant(day + 1, day_starts_at, time_zone)
-  end
-$$;
-
--- When the week before this day is told: at weekly_summary_time, but not before its last day has ended.
-create or replace function nexus_engine.week_announced_at(
-  day date, weekly_summary_time time, day_starts_at time, time_zone text
-) returns timestamptz language sql immutable parallel safe
-as $$
-  select greatest(nexus_engine.local_instant(day, weekly_summary_time, time_zone),
-    nexus_engine.local_instant(day, day_starts_at, time_zone))
+  select case when at > starts_at and at < ends_at then at else ends_at end
 $$;
 
 -- For each of the stores the periods ('day' or 'week') that are as far back as p_backs say: 0 is the
 -- latest one announced by as_of, 1 the one before it. subject names it for ever: the date of the day,
--- or of the week's first day. A day is announced before it ends, a week never.
+-- or of the week's first day. A day is announced before it ends, a week not before that.
 create or replace function nexus_engine.store_periods(
   p_period text, p_tiendas uuid[], p_as_of timestamptz, p_backs int[]
 ) returns table (
@@ -60,47 +43,54 @@ create or replace function nexus_engine.store_periods(
   starts_at timestamptz, ends_at timestamptz, announced_at timestamptz
 ) language sql stable parallel safe
 as $$
-  select
-    d.back,
-    d.tienda_id,
-    to_char(d.first_day::timestamp, 'YYYY-MM-DD'),
-    d.first_day,
-    d.last_day,
-    nexus_engine.local_instant(d.first_day, d.day_starts_at, d.time_zone),
-    nexus_engine.local_instant(d.last_day + 1, d.day_starts_at, d.time_zone),
-    case p_period
-      when 'day' then nexus_engine.day_announced_at(d.last_day, d.summary_time, d.day_starts_at, d.time_zone)
-      else nexus_engine.week_announced_at(d.last_day + 1, d.weekly_summary_time, d.day_starts_at, d.time_zone)
-    end
+  select d.back, d.tienda_id, to_char(d.first_day::timestamp, 'YYYY-MM-DD'), d.first_day, d.last_day, d.starts_at, d.ends_at,
+    case p_period when 'day' then nexus_engine.day_announced_at(d.told_at, d.starts_at, d.ends_at)
+      else greatest(d.told_at, d.ends_at) end
   from (
-    select b.back, l.tienda_id, l.summary_time, l.weekly_summary_time, l.day_starts_at, l.time_zone,
-      case p_period when 'day' then l.day - b.back else l.day - 7 * (b.back + 1) end as first_day,
-      case p_period when 'day' then l.day - b.back else l.day - 7 * b.back - 1 end as last_day
+    select p.back, p.tienda_id, p.first_day, p.last_day,
+      nexus_engine.local_instant(p.first_day, p.day_starts_at, p.time_zone) as starts_at,
+      nexus_engine.local_instant(p.last_day + 1, p.day_starts_at, p.time_zone) as ends_at,
+      nexus_engine.local_instant(p.last_day + p.told_after, p.told_time, p.time_zone) as told_at
     from (
-      -- day: the latest business day that was announced, or the day of the latest weekly summary.
-      select r.*, case p_period
-          when 'day' then r.running - case
-            when nexus_engine.day_announced_at(r.running, r.summary_time, r.day_starts_at, r.time_zone) > p_as_of
-            then 1 else 0 end
-          else r.weekly - case
-            when nexus_engine.week_announced_at(r.weekly, r.weekly_summary_time, r.day_starts_at, r.time_zone) > p_as_of
-            then 7 else 0 end
-        end as day
+      select b.back, l.tienda_id, l.day_starts_at, l.time_zone, l.told_time, l.told_after,
+        case p_period when 'day' then l.latest - b.back else l.latest - 7 * b.back - 6 end as first_day,
+        case p_period when 'day' then l.latest - b.back else l.latest - 7 * b.back end as last_day
       from (
-        select w.*, w.running - (extract(isodow from w.running)::int - w.weekly_summary_dow + 7) % 7 as weekly
+        -- latest: the last day of the latest period that was announced.
+        select r.*, case p_period
+            when 'day' then r.running - case
+              when nexus_engine.day_announced_at(r.told_at, r.starts_at, r.ends_at) > p_as_of then 1 else 0 end
+            else r.told_on - 1 - case when greatest(r.told_at, r.starts_at) > p_as_of then 7 else 0 end
+          end as latest
         from (
-          select s.tienda_id, s.summary_time, s.weekly_summary_time, s.weekly_summary_dow, s.day_starts_at, s.time_zone,
-            nexus_engine.latest_local_day(s.day_starts_at, s.time_zone, p_as_of) as running
-          from nexus_engine.store s
-          where s.tienda_id = any (p_tiendas)
-          -- Keeps the days from being computed anew in every expression that uses them.
+          -- starts_at: of the running day, or of the day on which the week before is told.
+          select w.*,
+            nexus_engine.local_instant(w.told_on, w.day_starts_at, w.time_zone) as starts_at,
+            nexus_engine.local_instant(w.told_on + 1, w.day_starts_at, w.time_zone) as ends_at,
+            nexus_engine.local_instant(w.told_on + w.told_after - case p_period when 'day' then 0 else 1 end,
+              w.told_time, w.time_zone) as told_at
+          from (
+            select s.*, case p_period when 'day' then s.running
+                else s.running - (extract(isodow from s.running)::int - s.weekly_summary_dow + 7) % 7 end as told_on
+            from (
+              select t.tienda_id, t.weekly_summary_dow, t.day_starts_at, t.time_zone,
+                case p_period when 'day' then t.summary_time else t.weekly_summary_time end as told_time,
+                case when p_period = 'day' and t.summary_time > t.day_starts_at then 0 else 1 end as told_after,
+                nexus_engine.latest_local_day(t.day_starts_at, t.time_zone, p_as_of) as running
+              from nexus_engine.store t
+              where t.tienda_id = any (p_tiendas)
+              -- Keeps the days and instants from being computed anew in every expression that uses them.
+              offset 0
+            ) s
+            offset 0
+          ) w
           offset 0
-        ) w
+        ) r
         offset 0
-      ) r
+      ) l
+      cross join unnest(p_backs) b (back)
       offset 0
-    ) l
-    cross join unnest(p_backs) b (back)
+    ) p
     offset 0
   ) d
 $$;
