@@ -15,7 +15,7 @@ import { explainFailure, noteTarget } from "./start-failure.ts";
 const preparationLock = 7_041_948_524;
 
 /** How long a start waits for a database that starts as well, or that is failing over. */
-const patienceMs = 30_000;
+const usualPatienceMs = 30_000;
 
 /**
  * The longest wait for a lock on the POS's tables: of a migration, of our triggers (which ask again
@@ -28,6 +28,8 @@ export type PreparationOptions = {
   demo?: boolean;
   /** In milliseconds. */
   locks?: typeof lockTimeouts;
+  /** How long to wait for a database that is not there. */
+  patienceMs?: number;
   /** Ends the wait for the database, or for another process that prepares it, with its reason. */
   signal?: AbortSignal | undefined;
 };
@@ -51,6 +53,7 @@ export async function prepareDatabase(
   log: Logger,
   options: PreparationOptions = {},
 ): Promise<void> {
+  const { patienceMs = usualPatienceMs } = options;
   const until = performance.now() + patienceMs;
   const wait = backoff(250, 4_000);
   for (;;) {

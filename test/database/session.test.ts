@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { Pool } from "pg";
-import { createPool } from "../../src/database/pools.ts";
+import { createPool, type DatabaseRole } from "../../src/database/pools.ts";
 import { createLog } from "../../src/log.ts";
 import type { Api } from "../graphql/api.ts";
 import { connect } from "../graphql/subscriber.ts";
@@ -17,12 +17,12 @@ const hostile: Record<string, string> = {
   default_transaction_isolation: "repeatable read",
   default_transaction_read_only: "on",
   default_transaction_deferrable: "on",
-  statement_timeout: "1ms",
+  // These two also hold for what sets ours: behind PgBouncer, and before the version is known.
+  statement_timeout: "500ms",
+  transaction_timeout: "2s",
   lock_timeout: "1ms",
   idle_in_transaction_session_timeout: "1ms",
   idle_session_timeout: "50ms",
-  // Cannot be said before the session stands, which takes a transaction.
-  transaction_timeout: "2s",
   DateStyle: "SQL, DMY",
   IntervalStyle: "sql_standard",
   TimeZone: "Asia/Kathmandu",
@@ -94,30 +94,36 @@ describe("what a database or a login brings along", () => {
   });
 
   it("changes no setting of ours, each alone", async () => {
-    const settingsOf = async (names: string[], role?: "nexus_worker" | "nexus_server") => {
-      const pool = createPool({
-        connectionString: db.url,
-        log,
-        max: 1,
-        name: "test",
-        ...(role && { role }),
-      });
-      try {
-        const { rows } = await pool.query<{ name: string; setting: string }>(
-          "select name, current_setting(name, true) as setting from unnest($1::text[]) name",
-          [names],
-        );
-        return Object.fromEntries(rows.map(({ name, setting }) => [name, setting]));
-      } finally {
-        await pool.end();
-      }
-    };
-    const clean = await settingsOf(known);
+    const clean = await settingsOf(db.url, known);
     for (const name of known) {
       await bring([name]);
-      assert.deepEqual(await settingsOf([name]), { [name]: clean[name] });
-      assert.deepEqual(await settingsOf([name], "nexus_worker"), { [name]: clean[name] });
+      assert.deepEqual(await settingsOf(db.url, [name]), { [name]: clean[name] });
+      assert.deepEqual(await settingsOf(db.url, [name], "nexus_worker"), { [name]: clean[name] });
       await alter((one) => `reset ${one}`, [name]);
+    }
+  });
+
+  it("adds ours to what the URL asks for, and ours win", async () => {
+    const url = `${db.url}?options=-c%20work_mem%3D5MB%20-c%20role%3Dnexus_server%20-c%20jit%3Don&statement_timeout=1`;
+    assert.deepEqual(
+      await settingsOf(url, ["work_mem", "role", "jit", "statement_timeout"], "nexus_worker"),
+      { work_mem: "5MB", role: "nexus_worker", jit: "off", statement_timeout: "0" },
+    );
+  });
+
+  it("changes none through PgBouncer", { skip: withoutPgBouncer }, async () => {
+    const bouncer = await startPgBouncer(db.url, passwords);
+    const brought = known.filter((name) => !name.startsWith("default_transaction_"));
+    try {
+      const clean = await settingsOf(bouncer.urlOf("nexus_api_2"), brought, "nexus_server");
+      await bring(known);
+      assert.deepEqual(
+        await settingsOf(bouncer.urlOf("nexus_jobs_2"), brought, "nexus_worker"),
+        clean,
+      );
+    } finally {
+      await takeBack();
+      await bouncer.stop();
     }
   });
 
@@ -173,6 +179,23 @@ describe("what a database or a login brings along", () => {
       await outside.query("alter table public.productos disable row level security");
     }
   });
+
+  async function settingsOf(
+    connectionString: string,
+    names: string[],
+    role?: DatabaseRole,
+  ): Promise<Record<string, string>> {
+    const pool = createPool({ connectionString, log, max: 1, name: "test", ...(role && { role }) });
+    try {
+      const { rows } = await pool.query<{ name: string; setting: string }>(
+        "select name, current_setting(name, true) as setting from unnest($1::text[]) name",
+        [names],
+      );
+      return Object.fromEntries(rows.map(({ name, setting }) => [name, setting]));
+    } finally {
+      await pool.end();
+    }
+  }
 
   /** The core of what the worker and the API do, from the start to the answer. */
   async function works(environment: Record<string, string>): Promise<void> {
