@@ -55,7 +55,7 @@ export function adoptStandardError(log: Logger): () => void {
     warn: through("warn"),
     trace: through("warn"),
   });
-  const onWarning = (err: Error) => log.warn({ err }, "a warning of Node");
+  const onWarning = ({ message }: Error) => log.warn({ library: true }, cut(message, mostChars));
   const printing = process.listeners("warning");
   process.removeAllListeners("warning").on("warning", onWarning);
   return () => {

@@ -11,6 +11,7 @@ type Rights = {
   database: string;
   may_create_roles: boolean;
   may_create_schemas: boolean;
+  may_create_in_public: boolean;
   /** Tables of the POS that belong to others. */
   foreign: { name: string; owner: string }[] | null;
 };
@@ -23,6 +24,7 @@ export async function explainRights(client: Client, error: unknown): Promise<str
     `select current_user as login, current_database() as database,
        r.rolsuper or r.rolcreaterole as may_create_roles,
        has_database_privilege(current_database(), 'create') as may_create_schemas,
+       has_schema_privilege('public', 'create') as may_create_in_public,
        (select json_agg(json_build_object('name', c.relname, 'owner', pg_get_userbyid(c.relowner)) order by c.relname)
         from pg_catalog.pg_class c
         where c.relnamespace = 'public'::regnamespace and c.relname = any ($1)
@@ -41,6 +43,9 @@ export async function explainRights(client: Client, error: unknown): Promise<str
   }
   if (!rights.may_create_schemas) {
     return `${login} may not create schemas in database "${rights.database}": have its owner grant it CREATE on the database.`;
+  }
+  if (!rights.may_create_in_public) {
+    return `${login} may not create our index on the POS's tables: have a superuser grant it CREATE on the schema public of "${rights.database}".`;
   }
   const message = error instanceof Error ? error.message : String(error);
   return `${login} lacks a right (${message}): where the roles nexus_* were made by another login of this cluster, have that one or a superuser grant them to it WITH ADMIN OPTION.`;
