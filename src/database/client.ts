@@ -9,7 +9,7 @@ import {
   marker,
   startupOptions,
 } from "./session.ts";
-import { noteTarget } from "./start-failure.ts";
+import { noPrimary, noteTarget } from "./start-failure.ts";
 
 /** How long a host may take to say whether it is the primary. */
 const probeMs = 3_000;
@@ -206,7 +206,7 @@ async function findPrimary(target: Target, config: ClientConfig): Promise<Host> 
     }
     refusals.push(`${named(host)} (${refusal})`);
   }
-  throw Object.assign(new Error(`no host is a primary that takes writes: ${refusals.join(", ")}`), {
+  throw Object.assign(new Error(`${noPrimary}: ${refusals.join(", ")}`), {
     code: readOnly,
   });
 }

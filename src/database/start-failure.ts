@@ -9,6 +9,9 @@ type Target = {
   database?: string | undefined;
 };
 
+/** How client.ts says it of several hosts, with the refusal of each. */
+export const noPrimary = "None of the hosts is a primary that takes writes";
+
 const targets = new WeakMap<object, Target>();
 
 /** Remembers where the connection went that failed with this error; returns the error. */
@@ -29,6 +32,9 @@ export function explainFailure(error: unknown): string | undefined {
   const code = (given === "08001" && sqlState(error.cause)) || given;
   const at = target ? `Postgres at ${describeAddress(target)}` : "Postgres";
   const login = target?.user ? `the login "${target.user}"` : "the login";
+  if (error.message.startsWith(noPrimary)) {
+    return `${error.message}: check the hosts in the URL, or wait until one has been promoted.`;
+  }
   const explained = target
     ? (atStartup(code, at, login, target, messagesOf(error)) ?? onTheWay(code, at, target, error))
     : onThisMachine(code, error);
@@ -134,7 +140,7 @@ function onTheWay(code: string, at: string, target: Target, error: Error): strin
 /** What Postgres answers to a statement, or to a connection that was had already. */
 function onTheServer(code: string, at: string): string | undefined {
   if (code === "25006") {
-    return `${at} takes no writes, it is a standby: have the URL lead to the primary, or name all hosts (postgres://user@host1,host2/database).`;
+    return `${at} takes no writes, it is a standby: have the URL lead to the primary, or name all hosts (postgres://host1,host2/database).`;
   }
   if (code === "53100") return `${at} has no room left on its disk: make some, and start again.`;
   if (code === "53200") return `${at} is out of memory: give it more, and start again.`;

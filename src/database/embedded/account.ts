@@ -17,14 +17,23 @@ export async function run(file: string, args: string[], account?: Account): Prom
     return stdout;
   } catch (cause) {
     const { stderr, message } = cause as Error & { stderr?: string };
-    throw new Error(`${basename(file)} failed: ${decisiveLine(stderr || message)}`, { cause });
+    const output = stderr || message;
+    throw Object.assign(new Error(`${basename(file)} failed: ${decisiveLine(output)}`, { cause }), {
+      ...(diskIsFull(output) && { code: "ENOSPC" }),
+    });
   }
+}
+
+/** Whether that is why a program of Postgres ended. */
+export function diskIsFull(output: string): boolean {
+  return /No space left on device|wrote only \d+ of \d+ bytes/.test(output);
 }
 
 /** Of what a program of Postgres printed, the line that says why it ended. */
 export function decisiveLine(output: string): string {
   const lines = output.trim().split("\n");
-  return lines.findLast((line) => /\b(FATAL|PANIC|fatal|error):/i.test(line)) ?? lines.at(-1) ?? "";
+  const decisive = lines.findLast((line) => /\b(fatal|panic|error):/i.test(line));
+  return (decisive ?? lines.at(-1) ?? "").trim();
 }
 
 export function isRoot(): boolean {

@@ -3,7 +3,7 @@ import { open } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { decisiveLine, environment } from "./account.ts";
+import { decisiveLine, diskIsFull, environment } from "./account.ts";
 import { openLog } from "./files.ts";
 import type { Place } from "./place.ts";
 import { readPidFile } from "./postmaster.ts";
@@ -30,8 +30,10 @@ const base = {
 
 export class LaunchFailed extends Error {
   readonly passing: boolean;
+  readonly code: string | undefined;
   constructor(place: Place, tail: string) {
     super(`The embedded Postgres did not start: ${decisiveLine(tail)}. See ${place.log}`);
+    this.code = diskIsFull(tail) ? "ENOSPC" : undefined;
     // The dead server or its last children are still there, or the port was taken a moment ago.
     this.passing = /lock file .* already exists|pre-existing shared memory|could not bind/.test(
       tail,
