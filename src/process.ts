@@ -91,7 +91,8 @@ export function exitWithError(error: unknown): never {
   process.exit(1);
 }
 
-function sentenceFor(error: unknown): string {
+/** What is printed of an error, before secrets are blotted out. */
+export function sentenceFor(error: unknown): string {
   if (!(error instanceof Error)) return `The start failed: ${error}`;
   // A migration says which file it was, which is no help where a disk is full.
   const known = error.name === "MigrationError" || !plain.includes(error.name);

@@ -163,7 +163,7 @@ function onThisMachine(code: string, error: Error): string | undefined {
     return `This user may not listen on port ${port}: set a PORT of 1024 or more.`;
   }
   if (listening) return `HOST is no address of this machine: set 127.0.0.1, 0.0.0.0 or its own.`;
-  if (code === "ENOSPC" || code === "EDQUOT") {
+  if (code === "ENOSPC" || code === "EDQUOT" || error.message === "database or disk is full") {
     return `There is no room left on the disk of ${path ?? "DATA_DIR"}: make some, and start again.`;
   }
   if (path !== undefined && ["EACCES", "EPERM", "EROFS"].includes(code)) {

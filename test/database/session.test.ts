@@ -7,7 +7,7 @@ import { createLog } from "../../src/log.ts";
 import type { Api } from "../graphql/api.ts";
 import { connect } from "../graphql/subscriber.ts";
 import { startEngineUnderTest } from "../outage/engine_under_test.ts";
-import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { createTestDatabase, serverUrl, type TestDatabase } from "../support/database.ts";
 import { addProduct, addSale, addStore, addUser, setStock } from "../support/fixtures.ts";
 import { type PgBouncer, startPgBouncer, withoutPgBouncer } from "../support/pgbouncer.ts";
 import { until } from "../support/until.ts";
@@ -88,7 +88,7 @@ describe("what a database or a login brings along", () => {
   after(async () => {
     await outside?.end();
     await db?.drop();
-    const server = new Pool({ connectionString: process.env.NEXUS_TEST_SERVER, max: 1 });
+    const server = new Pool({ connectionString: serverUrl(), max: 1 });
     await server.query("drop role if exists nexus_api_2, nexus_jobs_2");
     await server.end();
   });

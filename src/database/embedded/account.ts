@@ -33,7 +33,7 @@ export function diskIsFull(output: string): boolean {
 export function decisiveLine(output: string): string {
   const lines = output.trim().split("\n");
   const decisive = lines.findLast((line) => /\b(fatal|panic|error):/i.test(line));
-  return (decisive ?? lines.at(-1) ?? "").trim();
+  return (decisive ?? lines.at(-1) ?? "").replace(/^\d{4}-.*\b(FATAL|PANIC|ERROR): +/, "").trim();
 }
 
 export function isRoot(): boolean {

@@ -29,6 +29,7 @@ const base = {
 };
 
 export class LaunchFailed extends Error {
+  override name = "EmbeddedError";
   readonly passing: boolean;
   readonly code: string | undefined;
   constructor(place: Place, tail: string) {
