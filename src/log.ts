@@ -75,23 +75,20 @@ function cut(text: string, most: number): string {
 /** An error without the rows and values that Postgres names: it knows no limits in what it quotes. */
 function withoutData(error: Error): unknown {
   const { detail: _, internalQuery: __, ...all } = pino.stdSerializers.err(error);
-  // A stack begins with the message: cut there, it still says where.
-  const brief = cut(error.message, mostChars);
-  const stack = error.stack?.replace(error.message, () => brief);
-  const shown: Record<string, unknown> = { ...all, message: brief, ...(stack && { stack }) };
-  for (const [name, value] of Object.entries(shown)) {
-    if (typeof value === "string") shown[name] = cut(value, 2 * mostChars);
+  // Data exceptions quote the value itself.
+  const isDataException = /^22...$/.test(String(all["code"]));
+  const said = isDataException ? error.message.replace(/".*"/s, '"…"') : error.message;
+  // A stack begins with the message: shortened there, it still says where.
+  const brief = (text: string) => text.replace(error.message, () => cut(said, mostChars));
+  const shown: Record<string, unknown> = { ...all };
+  for (const [name, value] of Object.entries(all)) {
+    if (typeof value === "string") shown[name] = cut(brief(value), 2 * mostChars);
   }
   if (typeof shown["where"] === "string") {
     shown["where"] = shown["where"]
       .split("\n")
       .filter((line) => /^(PL\/pgSQL|SQL) function /.test(line))
       .join("\n");
-  }
-  // Data exceptions quote the value itself.
-  if (typeof shown["code"] === "string" && /^22...$/.test(shown["code"])) {
-    const message = brief.replace(/".*"?/s, '"…"');
-    return { ...shown, message, stack: stack?.replace(brief, () => message) };
   }
   return shown;
 }

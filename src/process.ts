@@ -49,7 +49,10 @@ export async function runUntilStopped(
   signalled: Promise<0>,
 ): Promise<never> {
   const uncaught = Promise.withResolvers<never>();
-  process.off("uncaughtException", exitWithError).on("uncaughtException", uncaught.reject);
+  process.off("uncaughtException", exitWithError).on("uncaughtException", (err) => {
+    log.error({ err }, "nobody caught this error");
+    uncaught.reject(err);
+  });
   const exitCode = await Promise.race([
     signalled,
     Promise.race([failed, uncaught.promise]).then(

@@ -73,7 +73,8 @@ describe("the HTTP server", () => {
   });
 
   it("says what its worker cannot do, and what a person should know", async () => {
-    const health = createHealth();
+    let ms = 0;
+    const health = createHealth(() => ms);
     const server = await start({ health, isReady: async () => true });
     const ask = async () => {
       const response = await fetch(`${server.url}/health/ready`);
@@ -83,6 +84,16 @@ describe("the HTTP server", () => {
       assert.deepEqual(await ask(), [200, { status: "ok" }]);
       health.warn("clock", "the clock is wrong");
       assert.deepEqual(await ask(), [200, { status: "ok", warnings: ["the clock is wrong"] }]);
+      health.failed("the drain", Object.assign(new Error("geheim"), { code: "40001" }));
+      ms = 31_000;
+      assert.deepEqual(await ask(), [
+        503,
+        {
+          status: "unavailable",
+          problems: ["the drain has failed for 31 s, last with 40001"],
+          warnings: ["the clock is wrong"],
+        },
+      ]);
     } finally {
       await server.close();
     }
