@@ -9,8 +9,10 @@ select
   s.critical_threshold::double precision as critical_threshold,
   s.lead_time_days,
   s.cash_methods,
-  s.muted_types
+  s.muted_types,
+  c.minutes as pos_clock_skew_minutes
 from nexus_engine.store s
+left join nexus_engine.pos_clock c on c.tienda_id = s.tienda_id
 where s.tienda_id = (select nexus_engine.current_tienda_id());
 grant select on nexus_api.store_settings to nexus_tienda;
 
@@ -24,6 +26,7 @@ comment on column nexus_api.store_settings.critical_threshold is E'@notNull\nSto
 comment on column nexus_api.store_settings.lead_time_days is E'@notNull\nDays from ordering goods to having them.';
 comment on column nexus_api.store_settings.cash_methods is E'@notNull\nPayment methods that are money in hand: their tickets count as sold although the POS leaves them `pendiente`.';
 comment on column nexus_api.store_settings.muted_types is E'@notNull\nTypes of insight that the store does not want.';
+comment on column nexus_api.store_settings.pos_clock_skew_minutes is E'@readOnly\nBy how many minutes the POS dates new tickets ahead of the time (180: its process runs in Argentina''s time zone instead of UTC), negative when behind; null when they are on time.';
 
 -- The caller's settings; all null without an active user.
 create or replace function nexus_api.store_settings()
