@@ -4,8 +4,9 @@ import { keepRunning } from "./database/keep-running.ts";
 import { type Database, openDatabase } from "./database/open.ts";
 import { createPool } from "./database/pools.ts";
 import { secretKeys } from "./graphql/token.ts";
+import { createHealth } from "./health.ts";
 import { startHttp } from "./http.ts";
-import { createLog, type Logger } from "./log.ts";
+import { adoptStandardError, createLog, type Logger } from "./log.ts";
 import { within } from "./within.ts";
 import { startWorker } from "./worker/run.ts";
 
@@ -28,7 +29,9 @@ export async function startEngine(
   options: { createPosSchema?: boolean; signal?: AbortSignal } = {},
 ): Promise<Engine> {
   const log = createLog(config.logLevel);
-  const stops: (() => Promise<void>)[] = [];
+  const health = createHealth();
+  const giveBackStandardError = adoptStandardError(log);
+  const stops: (() => Promise<void>)[] = [async () => giveBackStandardError()];
   // In the reverse order of the start: HTTP, then the worker, then the pools, then Postgres.
   const stop = async () => {
     for (const next of stops.splice(0).reverse()) await next();
@@ -57,7 +60,7 @@ export async function startEngine(
       const pool = pooled ? workerPool(workerUrl, concurrency) : directPool;
       const worker = await keepRunning(
         "worker",
-        () => startWorker({ pool, directPool, concurrency, settings: config, log }),
+        () => startWorker({ pool, directPool, concurrency, settings: config, log, health }),
         log,
       );
       failed = worker.failed;
@@ -95,12 +98,14 @@ export async function startEngine(
         corsOrigins: config.corsOrigins,
         log,
         isReady: () => takesWrites(pool),
+        health,
       });
       url = http.url;
       stops.push(() => http.close());
     }
     return { database, log, url, failed, stop };
   } catch (error) {
+    log.debug({ err: error }, "the start failed");
     await stop().catch((err: unknown) => log.error({ err }, "the stop was not clean"));
     throw error;
   }

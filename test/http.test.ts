@@ -3,6 +3,7 @@ import { Agent, request } from "node:http";
 import { after, before, describe, it } from "node:test";
 import type { Pool } from "pg";
 import { signToken } from "../src/graphql/token.ts";
+import { createHealth } from "../src/health.ts";
 import { type HttpOptions, startHttp } from "../src/http.ts";
 import { createLog } from "../src/log.ts";
 import { createTestDatabase, type TestDatabase } from "./support/database.ts";
@@ -62,7 +63,28 @@ describe("the HTTP server", () => {
       ready = answer;
       const response = await get("/health/ready");
       assert.equal(response.status, status);
-      assert.deepEqual(await response.json(), { status: status === 200 ? "ok" : "unavailable" });
+      assert.deepEqual(
+        await response.json(),
+        status === 200
+          ? { status: "ok" }
+          : { status: "unavailable", problems: ["the database does not take writes"] },
+      );
+    }
+  });
+
+  it("says what its worker cannot do, and what a person should know", async () => {
+    const health = createHealth();
+    const server = await start({ health, isReady: async () => true });
+    const ask = async () => {
+      const response = await fetch(`${server.url}/health/ready`);
+      return [response.status, await response.json()];
+    };
+    try {
+      assert.deepEqual(await ask(), [200, { status: "ok" }]);
+      health.warn("clock", "the clock is wrong");
+      assert.deepEqual(await ask(), [200, { status: "ok", warnings: ["the clock is wrong"] }]);
+    } finally {
+      await server.close();
     }
   });
 

@@ -1,4 +1,5 @@
 import type { Pool } from "pg";
+import { createHealth, type Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import type { Running } from "./attempt.ts";
 import { startWhileOnTime } from "./clock.ts";
@@ -20,6 +21,8 @@ export type WorkerOptions = {
   concurrency: number;
   settings: TaskSettings;
   log: Logger;
+  /** Learns whether the work can be done. */
+  health?: Health;
   /** Folder of the tasks; default: tasks/. */
   tasksDir?: string;
 };
@@ -41,14 +44,15 @@ export async function startWorker({
   concurrency,
   settings,
   log,
+  health = createHealth(),
   tasksDir,
 }: WorkerOptions): Promise<RunningWorker> {
   const running: Running = new Map();
   const ledger = createLedger(directPool, log);
-  const taskList = await loadTasks({ settings, log, ledger, pool, running }, tasksDir);
+  const taskList = await loadTasks({ settings, log, health, ledger, pool, running }, tasksDir);
   const watch = startWatch(directPool, Object.keys(taskList), log);
   const start = async () => {
-    const stockDrain = startStockDrain(directPool, log);
+    const stockDrain = startStockDrain(directPool, log, health);
     let runner: GuardedRunner | undefined;
     const stop = async () => {
       await stockDrain.stop();
