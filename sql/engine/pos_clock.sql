@@ -109,15 +109,15 @@ as $$
       else 'the clock of its machine is most likely wrong; set it right (by NTP)' end)
 $$;
 
--- What is wrong with the clocks, for readiness: each a code and a sentence.
+-- What is wrong with the clocks, for readiness: each a code and a sentence, without names, as anybody may ask.
 create or replace function nexus_engine.clock_warnings() returns table (code text, message text)
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select 'POS_CLOCK', nexus_engine.pos_clock_message(m) from unnest(nexus_engine.pos_clock_minutes()) m
   union all
   select 'WORKER_CLOCK', format(
-    'the clock of %s is %s s %s Postgres''s: its worker takes no work until it is set right (by NTP)',
-    w.host, round(abs(w.ahead_ms) / 1000.0), case when w.ahead_ms > 0 then 'ahead of' else 'behind' end)
+    'the clock of a worker''s machine is %s s %s Postgres''s: that worker takes no work until it is set right (by NTP)',
+    round(abs(w.ahead_ms) / 1000.0), case when w.ahead_ms > 0 then 'ahead of' else 'behind' end)
   from nexus_engine.worker_clock w
   where w.noted_at > clock_timestamp() - interval '15 seconds'
 $$;

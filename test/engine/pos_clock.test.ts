@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "node:test";
+import { takesWrites } from "../../src/engine.ts";
+import { createHealth } from "../../src/health.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addSale, addStore } from "../support/fixtures.ts";
 
@@ -83,6 +85,14 @@ describe("the POS's clock", () => {
       ["POS_CLOCK"],
     );
     assert.match(rows[0].message, /180 minutes in the future.*TZ=UTC/);
+    const health = createHealth();
+    const isReady = () => takesWrites(db.poolAs("nexus_server", 1), health);
+    assert.equal(await isReady(), true);
+    assert.deepEqual(health.warnings(), [rows[0].message]);
+    await sell(0, 0, 0);
+    await look();
+    assert.equal(await isReady(), true);
+    assert.deepEqual(health.warnings(), []);
   });
 
   it("is said once for all stores, and is over when it is for the last one", async () => {
