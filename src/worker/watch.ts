@@ -47,7 +47,7 @@ export async function lookOnce(pool: Pool, tasks: string[], log: Logger): Promis
   }
 }
 
-/** A worker whose clock was ahead leaves schedules that seem to have run in the future. */
+/** A clock that was ahead leaves schedules that seem to have run in the future. */
 async function mendSchedules(pool: Pool, log: Logger): Promise<void> {
   const { rows } = await pool.query<{ schedule: string; ran_at: Date | null; jobs: number }>(
     "select schedule, ran_at, jobs from nexus_engine.mend_schedules()",
@@ -55,7 +55,7 @@ async function mendSchedules(pool: Pool, log: Logger): Promise<void> {
   if (rows.length > 0) {
     log.error(
       { schedules: rows },
-      "schedules had run in the future, by a worker whose clock was ahead; they are set right",
+      "schedules had run in the future, by a clock that was ahead; they are set right",
     );
   }
 }
