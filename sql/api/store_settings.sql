@@ -11,8 +11,10 @@ select
   s.cash_methods,
   s.muted_types,
   s.counted_pending_methods,
-  s.day_starts_at
+  s.day_starts_at,
+  c.minutes as pos_clock_skew_minutes
 from nexus_engine.store s
+left join nexus_engine.pos_clock c on c.tienda_id = s.tienda_id
 where s.tienda_id = (select nexus_engine.current_tienda_id());
 grant select on nexus_api.store_settings to nexus_tienda;
 
@@ -28,6 +30,7 @@ comment on column nexus_api.store_settings.cash_methods is E'@notNull\n@deprecat
 comment on column nexus_api.store_settings.counted_pending_methods is E'@notNull\nMethods of payment whose tickets count as sold while they are `pendiente`, which the POS leaves every checkout; empty: only `pagado` ones count.';
 comment on column nexus_api.store_settings.day_starts_at is E'@notNull\nLocal time at which a business day begins; it bears the date on which it begins.';
 comment on column nexus_api.store_settings.muted_types is E'@notNull\nTypes of insight that the store does not want.';
+comment on column nexus_api.store_settings.pos_clock_skew_minutes is E'@readOnly\nBy how many minutes the POS dates new tickets ahead of the time (180: its process runs in Argentina''s time zone instead of UTC), negative when behind; null when they are on time.';
 
 -- The caller's settings; all null without an active user.
 create or replace function nexus_api.store_settings()

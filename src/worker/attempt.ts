@@ -158,11 +158,15 @@ function cut(text: string): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
+/** Those that the ledger can keep: other tasks than ours may mean something else by the name. */
 function storesOf(payload: unknown): string[] | undefined {
-  return typeof payload === "object" &&
-    payload !== null &&
-    "tiendas" in payload &&
-    Array.isArray(payload.tiendas)
-    ? payload.tiendas
+  if (typeof payload !== "object" || payload === null || !("tiendas" in payload)) return undefined;
+  const { tiendas } = payload;
+  return Array.isArray(tiendas) && tiendas.length <= 1000 && tiendas.every(isUuid)
+    ? tiendas
     : undefined;
+}
+
+function isUuid(value: unknown): boolean {
+  return typeof value === "string" && /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value);
 }

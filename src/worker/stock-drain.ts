@@ -172,8 +172,8 @@ class Outbox {
   async #look(backlog: boolean): Promise<Drained> {
     const [drained] = await this.#ask<Drained>({
       name: "drain_outbox",
-      text: "select * from nexus_engine.drain_outbox($1, $2, $3, $4)",
-      values: [share, atOnce, backlog, new Date()],
+      text: "select * from nexus_engine.drain_outbox($1, $2, $3, now())",
+      values: [share, atOnce, backlog],
     });
     return drained ?? { events: 0, backlogs: false, passed_over: false };
   }

@@ -66,6 +66,23 @@ describe("updateStoreSettings", () => {
     assert.deepEqual(await settings(user, none), defaults);
   });
 
+  it("tells how far the POS's clock is off, which nobody can set", async () => {
+    const [one, other] = [await owner(), await owner()];
+    await db.pool.query("insert into nexus_engine.pos_clock values ($1, 180, 180, 3, 2)", [
+      one.tienda,
+    ]);
+    const skew = async (user: string) => {
+      const { data } = await api.ask(user, "{ storeSettings { posClockSkewMinutes } }");
+      return data.storeSettings.posClockSkewMinutes;
+    };
+    assert.deepEqual([await skew(one.user), await skew(other.user)], [180, null]);
+    const { data, errors } = await api.ask(one.user, update, {
+      patch: { posClockSkewMinutes: 0 },
+    });
+    assert.equal(errors[0]?.extensions?.code, "BAD_USER_INPUT");
+    assert.ok(!data?.updateStoreSettings);
+  });
+
   it("is for the caller's store alone", async () => {
     const [one, other] = [await owner(), await owner()];
     await settings(one.user, given);
