@@ -27,7 +27,8 @@ export function onLoan(client: PoolClient): Loan {
   };
 }
 
-export type DatabaseRole = "nexus_worker" | "nexus_server";
+/** nexus_queue for Graphile Worker's migrations alone. */
+export type DatabaseRole = "nexus_worker" | "nexus_server" | "nexus_queue";
 
 export type PoolOptions = {
   /** May name several hosts, and PgBouncer: see hosts.ts. */

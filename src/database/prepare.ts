@@ -84,6 +84,7 @@ async function prepare(
     }
     await migrate(ownerUrl, log, locks.migration);
     await migrateGraphileWorker(ownerUrl, log);
+    await client.query("select nexus_engine.set_rights()");
     if (demo) await loadDemoData(client, log);
     if (await isDetached(client)) {
       log.warn("detached from the POS's tables: stock is checked by full passes");
@@ -139,7 +140,7 @@ async function migrateGraphileWorker(ownerUrl: string, log: Logger): Promise<voi
     log,
     max: 2,
     name: "nexus-migrate",
-    role: "nexus_worker",
+    role: "nexus_queue",
   });
   try {
     await runMigrations({ pgPool: pool, logger: graphileLogger(log) });
