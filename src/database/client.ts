@@ -199,7 +199,10 @@ function named({ host, port }: Host): string {
   return `${host}:${port}`;
 }
 
-/** One connection outside of the pools; to be ended by the caller. */
+/**
+ * One connection outside of the pools; to be ended by the caller. It searches no schema by itself: it has an owner's
+ * rights, and would run what somebody put into public, where that is allowed.
+ */
 export async function connect(
   connectionString: string,
   name: string,
@@ -214,5 +217,6 @@ export async function connect(
     keepAliveInitialDelayMillis: 10_000,
   });
   await client.connect();
+  await client.query("set search_path = ''");
   return client;
 }
