@@ -68,7 +68,7 @@ $$;
 -- that at this moment. A ticket that is gone was marked when it was deleted. To be called as well by
 -- a script that adds lines to old tickets and changes nothing of the tickets themselves.
 create or replace function nexus_engine.mark_ticket(p_venta_id uuid) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql
 as $$
 begin
   if p_venta_id::text = current_setting('nexus.marked', true) then

@@ -67,7 +67,7 @@ $$;
 
 -- Of these stores the next pass looks at everything that is low.
 create or replace function nexus_engine.forget_told(p_tiendas uuid[]) returns void
-language sql set search_path = pg_catalog, pg_temp
+language sql
 as $$
   delete from nexus_engine.stock_told k where k.tienda_id = any (p_tiendas)
 $$;

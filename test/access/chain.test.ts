@@ -110,6 +110,7 @@ describe("from the worker's login to the POS's owner", () => {
       ${bait("array_length(graphile_worker.job_spec[], int)", "int", "1")}
       ${bait("cardinality(uuid[])", "int", "pg_catalog.cardinality($1)")}
       ${bait("quote_nullable(uuid)", "text", "''")}
+      ${bait("jsonb_build_object(text, text)", "jsonb", "'{}'")}
       ${bait("joined(text, uuid)", "text", "$1 || $2::text")}
       ${bait("same(oid, regnamespace)", "boolean", "$1 = $2::oid")}
       ${bait("pg_advisory_xact_lock(text)", "void", "")}
@@ -118,12 +119,15 @@ describe("from the worker's login to the POS's owner", () => {
       create operator public.= (function = public.same, leftarg = oid, rightarg = regnamespace)`);
     await enqueue();
     for (const client of [pos, db.pool]) {
+      // Of the service that the engine replaces, for forget_dismissals to archive.
+      await client.query(
+        "insert into public.insights (id, tipo, mensaje, nivel_urgencia, is_active, extra_data, created_at, tienda_id) values (gen_random_uuid(), 'STOCK_BAJO', '', 'ALTA', true, null, now(), $1)",
+        [tienda],
+      );
       await client.query("select nexus_engine.reconcile(null, array[$1]::uuid[], now())", [tienda]);
       await client.query("select nexus_engine.forget_dismissals(array[$1]::uuid[], now())", [
         tienda,
       ]);
-      await client.query("select nexus_engine.forget_told(array[$1]::uuid[])", [tienda]);
-      await client.query("select nexus_engine.mark_ticket($1)", [tienda]);
       await client.query("select nexus_engine.detach()");
       await client.query("select nexus_engine.attach()");
     }
