@@ -213,6 +213,30 @@ describe("from the worker's login to the POS's owner", () => {
     assert.deepEqual(rows, [{ stock: true, marks: 2 }]);
   });
 
+  it("takes jobs from a service that may call add_job and nothing else, inside its transaction", async () => {
+    const { rows } = await db.pool.query<{ login: string }>(
+      "select 'service_' || right($1, 8) as login",
+      [logins.jobs],
+    );
+    const login = rows[0]?.login as string;
+    await db.pool.query(`create role ${login} login password '${login}';
+      grant usage on schema graphile_worker to ${login};
+      grant execute on function graphile_worker.add_job to ${login}`);
+    const service = await connectAs(db, login);
+    const add = "select graphile_worker.add_job('purge', job_key => $1)";
+    await service.query("begin");
+    await service.query(add, ["undone"]);
+    await service.query("rollback");
+    await service.query(add, ["done"]);
+    await assert.rejects(service.query("select from graphile_worker.jobs"), { code: "42501" });
+    await service.end();
+    await db.pool.query(`drop owned by ${login}; drop role ${login}`);
+    const { rows: jobsOf } = await db.pool.query(
+      "select key from graphile_worker.jobs where key in ('done', 'undone')",
+    );
+    assert.deepEqual(jobsOf, [{ key: "done" }]);
+  });
+
   it("lets the queue's own role do nothing outside of the queue", async () => {
     const { rows } = await db.pool.query(
       `select c.oid::regclass::text as object from pg_class c
