@@ -161,7 +161,9 @@ describe("from the worker's login to the POS's owner", () => {
             () => undefined,
             (error) => error.code,
           );
-        await client.query("insert into own values (null, row(null), 1, true)").catch(() => {});
+        await client
+          .query("insert into own values (gen_random_uuid(), row(gen_random_uuid()), 1, true)")
+          .catch(() => {});
         await client.query("drop table own");
         assert.equal(refused, "42501", `${name}: ${JSON.stringify(await caught())}`);
       }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
-import { addStore, addUser } from "../support/fixtures.ts";
+import { addProduct, addStore, addUser } from "../support/fixtures.ts";
 import { connectAs } from "./login.ts";
 import { addLogins, type Logins } from "./logins.ts";
 import { ourRoles, privilegeMatrix } from "./matrix.ts";
@@ -105,6 +105,42 @@ describe("whoever has a login of ours", () => {
     );
     return [...rows.map(({ line }) => line), ...(await privilegeMatrix(db.pool, logins.pos))];
   }
+
+  it("gets no password by the ways that there were, when the POS enqueues and sells", async () => {
+    const producto = await addProduct(db.pool, await addStore(db.pool), { stock: 50 });
+    await db.pool.query("create table public.loot (who text, password text)");
+    await db.pool.query("grant insert on public.loot to public");
+    const take = "insert into public.loot select current_user, hashed_password from public.users";
+    const jobs = await connectAs(db, logins.jobs);
+    for (const step of [
+      // A trigger in the queue, whose function runs as whoever enqueues.
+      "set role nexus_worker",
+      `create function graphile_worker.take() returns trigger language plpgsql as $$ begin ${take}; return null; end $$`,
+      "grant execute on function graphile_worker.take() to public",
+      "create trigger take after insert on graphile_worker._private_jobs execute function graphile_worker.take()",
+      // A function of our triggers on a table of one's own: a cast of one's own runs as nexus_owner, which replaces
+      // the function that every sale calls.
+      `create type pg_temp.evil as (id uuid);
+       create function pg_temp.cast(pg_temp.evil) returns uuid language plpgsql as $$ begin
+         create or replace function nexus_engine.on_stock_change() returns trigger language plpgsql as
+           $f$ begin ${take}; return null; end $f$;
+         return $1.id; end $$;
+       create cast (pg_temp.evil as uuid) with function pg_temp.cast(pg_temp.evil) as implicit;
+       create temp table own (id uuid, tienda_id pg_temp.evil, stock_actual float8, is_active boolean)`,
+      "create trigger take after insert on own for each row execute function nexus_engine.on_stock_change()",
+      "insert into own values (gen_random_uuid(), row(gen_random_uuid()), 1, true)",
+    ]) {
+      await jobs.query(step).catch(() => {});
+    }
+    await jobs.end();
+    const pos = await connectAs(db, logins.pos);
+    await pos.query("select graphile_worker.add_job('purge')");
+    await pos.query("update public.productos set stock_actual = 1 where id = $1", [producto]);
+    await pos.end();
+    await db.pool.query("select graphile_worker.add_job('purge')");
+    const { rows } = await db.pool.query("select distinct who from public.loot");
+    assert.deepEqual(rows, []);
+  });
 
   it("takes no role but those it is a member of", async () => {
     const all = [...ourRoles, ...Object.keys(reach()), logins.pos, "postgres", "pg_read_all_data"];
