@@ -61,6 +61,8 @@ $$;
 -- nexus_server needs the schema's name for these two calls; nothing else in it is granted to it.
 grant usage on schema nexus_engine to nexus_server;
 grant execute on function nexus_engine.authenticate(uuid), nexus_engine.active_stores(uuid[]) to nexus_server;
+-- Which it has by default. Users are no business of the worker's.
+revoke execute on function nexus_engine.authenticate(uuid), nexus_engine.active_stores(uuid[]) from nexus_worker;
 
 -- Functions that the views call with the rights of whoever reads them.
 grant execute on function

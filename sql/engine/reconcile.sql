@@ -265,7 +265,7 @@ $$;
 -- would be taken after the snapshot and protect nothing.
 create or replace function nexus_engine.reconcile(p_tipos text[], p_tiendas uuid[], p_as_of timestamptz)
 returns table (tipo text, inserted int, updated int, archived int, failed int)
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare

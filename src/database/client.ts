@@ -242,7 +242,10 @@ function named({ host, port }: Host): string {
   return `${host}:${port}`;
 }
 
-/** One connection outside of the pools; to be ended by the caller. */
+/**
+ * One connection outside of the pools; to be ended by the caller. It searches no schema by itself: it has an owner's
+ * rights, and would run what somebody put into public, where that is allowed.
+ */
 export async function connect(
   connectionString: string,
   name: string,

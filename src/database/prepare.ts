@@ -97,6 +97,7 @@ async function prepare(
     }
     await migrate(ownerUrl, log, locks.migration);
     await migrateGraphileWorker(ownerUrl, log);
+    await client.query("select nexus_engine.set_rights()");
     await checkRowSecurity(client);
     if (demo) await loadDemoData(client, log);
     if (await isDetached(client)) {
@@ -164,7 +165,7 @@ async function migrateGraphileWorker(ownerUrl: string, log: Logger): Promise<voi
     log,
     max: 2,
     name: "nexus-migrate",
-    role: "nexus_worker",
+    role: "nexus_queue",
   });
   try {
     await runMigrations({ pgPool: pool, logger: graphileLogger(log) });

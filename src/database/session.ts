@@ -4,7 +4,7 @@
  * or slower is left to the operator.
  */
 
-export type DatabaseRole = "nexus_worker" | "nexus_server";
+export type DatabaseRole = "nexus_worker" | "nexus_server" | "nexus_queue";
 
 const settings: Record<string, string> = {
   // Where everybody may create in public, as in databases made before PostgreSQL 15, a function put
