@@ -62,7 +62,7 @@ describe("sales, owners, operators and workers at the same time, on connections 
   async function openShops(): Promise<Shops> {
     const stores = [
       await addStore(db.pool),
-      await addStore(db.pool, { settings: { time_zone: "Asia/Kolkata", summary_time: "13:30" } }),
+      await addStore(db.pool, { settings: { time_zone: "Asia/Kolkata", day_starts_at: "13:30" } }),
     ];
     const products: string[] = [];
     for (const store of [...stores, ...stores]) products.push(await addProduct(db.pool, store));
@@ -73,7 +73,7 @@ describe("sales, owners, operators and workers at the same time, on connections 
   async function closeShops(): Promise<void> {
     await db.pool.query(`
       truncate nexus_engine.open_insight, nexus_engine.stock_event, nexus_engine.stock_watch, nexus_engine.stock_out,
-        nexus_engine.stock_recheck, nexus_engine.stock_told, nexus_engine.product_settings, nexus_engine.store_settings, nexus_engine.rollup_state, nexus_engine.sale_mark,
+        nexus_engine.stock_recheck, nexus_engine.stock_told, nexus_engine.product_settings, nexus_engine.store_settings, nexus_engine.rollup_state, nexus_engine.sale_mark, nexus_engine.sales_changed,
         nexus_engine.store_day, nexus_engine.store_hour, nexus_engine.method_day, nexus_engine.product_day;
       truncate public.tiendas cascade;
       delete from graphile_worker._private_jobs;

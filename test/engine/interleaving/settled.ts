@@ -166,28 +166,31 @@ export async function assertReadsExact(owner: Pool, store: string): Promise<void
          from nexus_engine.store s where s.tienda_id = $1
        ),
        ticket as materialized (
-         select v.*, nexus_engine.latest_local_day(d.summary_time, d.time_zone, v.fecha) + 1 as day,
-           extract(hour from v.fecha at time zone d.time_zone)::int as hour
+         select v.*, nexus_engine.latest_local_day(d.day_starts_at, d.time_zone, v.fecha) as day,
+           extract(hour from v.fecha at time zone d.time_zone)::int as hour,
+           case when t.status_pago = 'pendiente' and t.metodo_pago <> 'efectivo' then v.total else 0 end as pending
          from days d join nexus_engine.sale v on v.tienda_id = d.tienda_id
-         where v.fecha >= nexus_engine.local_instant(d.first - 1, d.summary_time, d.time_zone)
-           and v.fecha < least(now(), nexus_engine.local_instant(d.last, d.summary_time, d.time_zone))
+         join public.ventas t on t.id = v.id
+         where v.fecha >= nexus_engine.local_instant(d.first, d.day_starts_at, d.time_zone)
+           and v.fecha < least(now(), nexus_engine.local_instant(d.last + 1, d.day_starts_at, d.time_zone))
        ),
        told as (
-         select concat_ws(' ', 'day', r.day, r.total::float8, r.tickets, r.unusable) as row
-         from days d cross join nexus_engine.sold_by_day($1, d.first, d.last, now()) r
+         select concat_ws(' ', 'day', r.day, r.total::float8, r.tickets, r.unusable, r.pending::float8, r.refunds, r.refunded::float8) as row
+         from days d cross join nexus_engine.sold_by_day_v2($1, d.first, d.last, now()) r
          where (r.total, r.tickets, r.unusable) <> (0, 0, 0)
          union all select concat_ws(' ', 'hour', r.hour, r.total::float8, r.tickets)
          from days d cross join nexus_engine.sold_by_hour($1, d.first, d.last, now()) r
-         union all select concat_ws(' ', 'method', r.metodo_pago, r.total::float8, r.tickets)
-         from days d cross join nexus_engine.sold_by_method($1, d.first, d.last, now()) r
+         union all select concat_ws(' ', 'method', r.metodo_pago, r.total::float8, r.tickets, r.pending::float8)
+         from days d cross join nexus_engine.sold_by_method_v2($1, d.first, d.last, now()) r
          union all select concat_ws(' ', 'product', r.producto_id, r.units::float8, r.revenue::float8, r.tickets)
          from days d cross join nexus_engine.sold_by_product($1, d.first, d.last, now()) r
        ),
        actual as (
-         select concat_ws(' ', 'day', day, coalesce(sum(total), 0)::float8, count(total), count(*) - count(total)) as row
+         select concat_ws(' ', 'day', day, coalesce(sum(total), 0)::float8, count(total), count(*) - count(total),
+           coalesce(sum(pending), 0)::float8, count(*) filter (where total < 0), coalesce(sum(greatest(-total, 0)), 0)::float8) as row
          from ticket group by day
          union all select concat_ws(' ', 'hour', hour, sum(total)::float8, count(*)) from ticket where total is not null group by hour
-         union all select concat_ws(' ', 'method', metodo_pago, sum(total)::float8, count(*)) from ticket where total is not null group by metodo_pago
+         union all select concat_ws(' ', 'method', metodo_pago, sum(total)::float8, count(*), sum(pending)::float8) from ticket where total is not null group by metodo_pago
          union all
          select concat_ws(' ', 'product', l.producto_id, sum(nexus_engine.quantity(l.cantidad))::float8, sum(nexus_engine.money(l.subtotal))::float8, count(distinct t.id))
          from ticket t join public.detalles_venta l on l.venta_id = t.id
