@@ -49,7 +49,7 @@ export async function runChaos(options: ChaosOptions): Promise<Chaos> {
     await sleep(seconds * 1000);
     await havoc.stop();
     await traffic.stop();
-    // The last business day ended 25 seconds ago, and is told 30 after its end.
+    // The last business day ended 25 seconds ago, and is completed 30 after its end.
     await sleep(10_000);
     const told = await asOwner(server.url, async (client) => {
       await settle(client, 60_000);
