@@ -1,5 +1,5 @@
 -- $1 stores of ten products, each sold yesterday and today; their business days end one after the
--- other from two minutes before now to $2 seconds after it (or before, where negative), in zones all round the world.
+-- other from a minute before now to $2 seconds after it (or before, where negative), in zones all round the world.
 -- Each day is told 45 seconds before its end, and completed after it.
 with store as (
   insert into public.tiendas (id, nombre, rubro, is_active)
@@ -13,7 +13,7 @@ setting as (
   join unnest(array['America/Argentina/Buenos_Aires', 'Europe/Madrid', 'Asia/Kathmandu', 'Pacific/Chatham', 'America/St_Johns'])
     with ordinality z (zone, k) on z.k = 1 + s.n % 5
   cross join lateral (
-    select date_trunc('second', (now() + (-120 + (120 + $2::float8) * s.n / $1) * interval '1 second') at time zone z.zone) as ends_at
+    select date_trunc('second', (now() + (-60 + (60 + $2::float8) * s.n / $1) * interval '1 second') at time zone z.zone) as ends_at
   ) e
 ),
 product as (

@@ -10,6 +10,7 @@ export async function assertSettled(owner: Pool, worker: Pool, stores: string[])
   await assertStock(owner, stores);
   await assertAlerts(owner, stores);
   await assertPeriodsOnce(owner, stores);
+  await assertPeriodsTrue(owner, stores);
   await assertRollups(owner, worker);
 }
 
@@ -139,6 +140,35 @@ async function assertPeriodsOnce(owner: Pool, stores: string[]): Promise<void> {
     [stores],
   );
   assert.deepEqual(active, [], "more than the last summary is active");
+}
+
+/**
+ * The summaries that are kept true say what their types say now. Not those that ended a moment ago, whose last
+ * changes leave no mark: they are looked at again when their days are rolled up.
+ */
+async function assertPeriodsTrue(owner: Pool, stores: string[]): Promise<void> {
+  const { rows } = await owner.query(
+    `select p.tienda_id, p.tipo, p.subject, i.is_active, i.mensaje as told, f.mensaje as expected
+     from (
+       select 'VENTAS_DIARIAS' as tipo, d.* from nexus_engine.store_periods('day', $1, now(), '{0,1,2}') d
+       union all
+       select 'VENTAS_SEMANALES', w.* from nexus_engine.store_periods('week', $1, now(), '{0}') w
+     ) p
+     join nexus_engine.open_insight o
+       on o.tienda_id = p.tienda_id and o.tipo = p.tipo and o.subject = p.subject
+     left join public.insights i on i.id = o.insight_id and not coalesce(i.extra_data, '{}') ? 'resuelto_at'
+     left join lateral (
+       select f.* from nexus_engine.insight_ventas_diarias(array[p.tienda_id], p.ends_at) f
+       where p.tipo = 'VENTAS_DIARIAS' and f.subject = p.subject
+       union all
+       select f.* from nexus_engine.insight_ventas_semanales(array[p.tienda_id], p.announced_at) f
+       where p.tipo = 'VENTAS_SEMANALES' and f.subject = p.subject
+     ) f on true
+     where greatest(p.ends_at, p.announced_at) < now() - interval '16 minutes'
+       and (i.mensaje, i.extra_data) is distinct from (f.mensaje, f.extra_data)`,
+    [stores],
+  );
+  assert.deepEqual(rows, [], "summaries that are not true any more");
 }
 
 async function assertRollups(owner: Pool, worker: Pool): Promise<void> {
