@@ -140,6 +140,36 @@ describe("summaries by state, not by tick", () => {
     ]);
   });
 
+  it("is neither told nor taken back while its store is closed, and made up for when it opens", async () => {
+    const store = await addStore(db.pool);
+    await sales(store, "2026-11-23", 2);
+    await run(store, "2026-11-24T04:00:00Z");
+    const told = await summaries(store);
+    assert.deepEqual(told, [{ day: "2026-11-23", until: "2026-11-24T03:00:00Z", is_active: true }]);
+    await db.pool.query("update public.tiendas set is_active = false where id = $1", [store]);
+    await db.pool.query(
+      "update public.ventas set status_pago = 'anulado' where tienda_id = $1 and fecha < '2026-11-24'",
+      [store],
+    );
+    await noteChange(store);
+    await run(store, "2026-11-25T04:00:00Z");
+    assert.deepEqual(await summaries(store), told);
+    await db.pool.query("update public.tiendas set is_active = true where id = $1", [store]);
+    await run(store, "2026-11-25T05:00:00Z");
+    assert.deepEqual(await summaries(store), [
+      { ...told[0], is_active: false },
+      { day: "2026-11-24", until: "2026-11-25T03:00:00Z", is_active: true },
+    ]);
+    const { rows } = await db.pool.query(
+      "select extra_data ->> 'resuelto_at' as resolved from public.insights where tienda_id = $1 order by extra_data ->> 'fecha'",
+      [store],
+    );
+    assert.deepEqual(
+      rows.map(({ resolved }) => resolved),
+      ["2026-11-25T05:00:00Z", null],
+    );
+  });
+
   it("is one a period even where nobody takes the reconciler's locks", async () => {
     const store = await addStore(db.pool);
     await sales(store, "2026-11-16", 9);
