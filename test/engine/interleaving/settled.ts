@@ -143,29 +143,36 @@ async function assertPeriodsOnce(owner: Pool, stores: string[]): Promise<void> {
 }
 
 /**
- * The summaries that are kept true say what their types say now. Not those that ended a moment ago, whose last
- * changes leave no mark: they are looked at again when their days are rolled up.
+ * The summaries that are kept true say what their types say now. Not those that were told or ended a moment ago,
+ * whose last changes leave no mark; nor those of a day that runs and whose summary time was changed since.
  */
 async function assertPeriodsTrue(owner: Pool, stores: string[]): Promise<void> {
   const { rows } = await owner.query(
-    `select p.tienda_id, p.tipo, p.subject, i.is_active, i.mensaje as told, f.mensaje as expected
+    `select p.tienda_id, p.tipo, p.subject, i.mensaje as told, f.mensaje as expected
      from (
        select 'VENTAS_DIARIAS' as tipo, d.* from nexus_engine.store_periods('day', $1, now(), '{0,1,2}') d
        union all
        select 'VENTAS_SEMANALES', w.* from nexus_engine.store_periods('week', $1, now(), '{0}') w
      ) p
+     cross join lateral (select p.ends_at <= now() as has_ended) e
      join nexus_engine.open_insight o
        on o.tienda_id = p.tienda_id and o.tipo = p.tipo and o.subject = p.subject
-     left join public.insights i on i.id = o.insight_id and not coalesce(i.extra_data, '{}') ? 'resuelto_at'
+     left join public.insights i on i.id = o.insight_id
      left join lateral (
-       select f.* from nexus_engine.insight_ventas_diarias(array[p.tienda_id], p.ends_at) f
+       select f.* from nexus_engine.insight_ventas_diarias(
+         array[p.tienda_id], case when e.has_ended then p.ends_at else p.announced_at end) f
        where p.tipo = 'VENTAS_DIARIAS' and f.subject = p.subject
        union all
        select f.* from nexus_engine.insight_ventas_semanales(array[p.tienda_id], p.announced_at) f
        where p.tipo = 'VENTAS_SEMANALES' and f.subject = p.subject
      ) f on true
-     where greatest(p.ends_at, p.announced_at) < now() - interval '16 minutes'
-       and (i.mensaje, i.extra_data) is distinct from (f.mensaje, f.extra_data)`,
+     where p.announced_at < now() - interval '16 minutes'
+       and p.ends_at not between now() - interval '16 minutes' and now()
+       and (e.has_ended or i.extra_data ->> 'vendido_hasta' = nexus_engine.iso_utc(p.announced_at))
+       -- The owner deleted it.
+       and not (o.insight_id is not null and i.id is null)
+       and case when f.mensaje is null then i.id is not null and not i.extra_data ? 'resuelto_at'
+         else (i.mensaje, i.extra_data) is distinct from (f.mensaje, f.extra_data) end`,
     [stores],
   );
   assert.deepEqual(rows, [], "summaries that are not true any more");
