@@ -150,7 +150,7 @@ describe("business days while the clocks change", () => {
       }
       await client.query("analyze public.tiendas, nexus_engine.store_settings");
       // Ticks come at all times of day.
-      const ticks = ticksBetween(from, until, 22 * hour, changes);
+      const ticks = ticksBetween(from, until, 58 * hour, changes);
       const enqueued = await tick(ticks, true);
       const { rows } = await client.query(
         "select concat_ws(' ', tienda_id, tipo, subject, extract(epoch from at)::bigint) as telling from telling order by 1",
@@ -180,7 +180,7 @@ describe("business days while the clocks change", () => {
       for (const change of changes) {
         const weekday = weekdayOfChange([change]);
         const [first, last] = [change.at - day, change.at + 1.5 * day];
-        const ticks = ticksBetween(first, last, 5 * hour, []);
+        const ticks = ticksBetween(first, last, 7 * hour, []);
         const stores: Store[] = [];
         for (const times of timesOf(changes)) {
           const store = await openStore(zone, times, weekday);
@@ -196,12 +196,12 @@ describe("business days while the clocks change", () => {
             periodsOf(store, some).map((period) => summaryOf(store, period, some)),
           );
         // In the evening before the change.
-        const some = ticks.slice(0, 5);
+        const some = ticks.slice(0, 4);
         await tick(some, false);
         const early = expectedAfter(some);
         unfinished += early.filter(({ soldUntil, until }) => soldUntil < until).length;
         assert.deepEqual(await told(stores), early.map(line).sort(), zone);
-        await tick(ticks.slice(5), false);
+        await tick(ticks.slice(4), false);
         const expected = expectedAfter(ticks);
         assert.deepEqual(await told(stores), expected.map(line).sort(), zone);
         for (const store of stores) {

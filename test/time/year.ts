@@ -87,7 +87,6 @@ export function timesOf(changes: ClockChange[]): Times[] {
     ["02:30:00", "02:30:00"],
     ["02:30:00", other],
     ["06:00:00", "02:00:00"],
-    ["06:00:00", one],
   ];
   const different = new Set(pairs.map((pair) => pair.join(" ")));
   return [...different].map((pair) => {
@@ -96,7 +95,7 @@ export function timesOf(changes: ClockChange[]): Times[] {
   });
 }
 
-/** A minute past: every `step`, and every quarter of an hour around the changes. */
+/** A minute past: every `step`, and every half an hour around the changes. */
 export function ticksBetween(
   from: number,
   until: number,
@@ -111,7 +110,7 @@ export function ticksBetween(
   };
   every(step, from, until);
   for (const { at } of changes) {
-    every(hour / 4, at - 1.5 * hour, at + 1.5 * hour);
+    every(hour / 2, at - 1.5 * hour, at + 1.5 * hour);
   }
   return [...ticks].sort((a, b) => a - b);
 }
