@@ -127,7 +127,8 @@ $$;
 --      under `kept_true`, and all that were told where the store's days are others now. Without our triggers no
 --      change is noted, and the latest few are always due.
 -- A period that has ended is asked for as of its end, or of its announcement where that is later (of a week), one
--- that has not ended as of its announcement: so an answer does not depend on when it is computed. Sales have `settle` to commit.
+-- that has not ended as of its announcement: so an answer does not depend on when it is computed. Sales have
+-- `settle` to commit.
 --   look_again_at: what to write there once it is told.
 create or replace function nexus_engine.due_periods_v2(p_tipo text, p_tiendas uuid[], p_as_of timestamptz)
 returns table (tienda_id uuid, subject text, ask_as_of timestamptz, look_again_at timestamptz)
