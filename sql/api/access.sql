@@ -13,7 +13,8 @@ as $$
 $$;
 grant execute on function nexus_engine.current_tienda_id() to nexus_tienda;
 -- What the view nexus_engine.store falls back to.
-grant execute on function nexus_engine.default_low_threshold(), nexus_engine.default_critical_threshold() to nexus_tienda;
+grant execute on function nexus_engine.default_low_threshold(), nexus_engine.default_critical_threshold(),
+  nexus_engine.default_pending_methods() to nexus_tienda;
 
 -- The same for functions that have no meaning without a store.
 -- Errors: NX003 when the user or the store was deactivated since the token was checked.

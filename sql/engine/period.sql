@@ -116,8 +116,9 @@ $$;
 --   3. those of stores whose sales changed since (sales_changed): the latest few, as many as the type's params say
 --      under `kept_true`, and all that were told where the store's days are others now. Without our triggers no
 --      change is noted, and the latest few are always due.
--- A day that has ended is asked for as of its end, everything else as of its announcement: so an answer does
--- not depend on when it is computed. Sales have `settle` to commit.
+-- A period that has ended is asked for as of its end, or of its announcement where that is later (of a week), one
+-- that has not ended as of its announcement: so an answer does not depend on when it is computed. Sales have
+-- `settle` to commit.
 --   look_again_at: what to write there once it is told.
 create or replace function nexus_engine.due_periods_v2(p_tipo text, p_tiendas uuid[], p_as_of timestamptz)
 returns table (tienda_id uuid, subject text, ask_as_of timestamptz, look_again_at timestamptz)
@@ -181,9 +182,10 @@ begin
 end;
 $$;
 
--- As of when to ask for a period, and when to look at it again: a while after it was told before its end,
--- because changes of the last ten minutes leave no mark (unmarked_for); then at its end. Changes of the last
--- moments of a period that has ended are found when its last day is rolled up.
+-- As of when to ask for a period: an instant at which it is the latest that was announced. And when to look at it
+-- again: a while after it was told before its end, because changes of the last ten minutes leave no mark
+-- (unmarked_for); then at its end. Changes of the last moments of a period that has ended are found when its last
+-- day is rolled up.
 create or replace function nexus_engine.look_at_period(announced_at timestamptz, ends_at timestamptz, settled timestamptz)
 returns table (ask_as_of timestamptz, look_again_at timestamptz) language sql stable parallel safe rows 1
 as $$

@@ -59,7 +59,7 @@ describe("the time", () => {
       "select ((now() + interval '90 minutes') at time zone 'UTC')::time::text as at",
     );
     const store = await addStore(db.pool, {
-      settings: { time_zone: "UTC", summary_time: rows[0].at },
+      settings: { time_zone: "UTC", day_starts_at: rows[0].at, summary_time: rows[0].at },
     });
     for (const hoursAgo of [1, 30, 54, 78]) {
       await addSale(db.pool, store, { fecha: new Date(Date.now() - hoursAgo * hours), total: 9 });
