@@ -89,8 +89,7 @@ describe("a year of real tickets, replayed day by day", { skip: withoutOnlineRet
       const times = mondayOf(date) === date ? ["00:01", "09:01", "20:01"] : ["00:01", "20:01"];
       for (const time of times) {
         const asOf = london(date, time);
-        const tipos = time === "00:01" ? ["VENTAS_DIARIAS", "VENTAS_SEMANALES"] : null;
-        told.push({ asOf, result: await reconcile(worker, [store], asOf, tipos) });
+        told.push({ asOf, result: await reconcile(worker, [store], asOf) });
       }
       const { rows } = await db.pool.query<FirstTelling>(
         `select mensaje, extra_data as extra from public.insights
