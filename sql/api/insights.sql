@@ -25,7 +25,7 @@ comment on column nexus_api.insights.is_active is E'@notNull\n@behavior +filterB
 comment on column nexus_api.insights.extra_data is 'The numbers of the message. Its keys depend on the type.';
 comment on column nexus_api.insights.created_at is E'@notNull\n@behavior +orderBy +filterBy';
 comment on column nexus_api.insights.producto_id is E'@behavior -*';
-comment on column nexus_api.insights.urgencia_rank is E'@behavior -*';
+comment on column nexus_api.insights.urgencia_rank is E'@notNull\n@behavior -*';
 
 drop function if exists nexus_api.insight_stats();
 drop type if exists nexus_api.insight_statistics;

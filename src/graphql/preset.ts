@@ -19,6 +19,7 @@ import { SettingsPatchPlugin } from "./settings-patch.ts";
 import { ShapePlugin } from "./shape.ts";
 import { makeShare, type Share, shareConnections } from "./shares.ts";
 import { SubscriptionsPlugin } from "./subscriptions.ts";
+import { TotalOrderPlugin } from "./total-order.ts";
 
 /** What nexus_api becomes in GraphQL. */
 export function makeSchemaPreset(pool: Pool, share = makeShare()): GraphileConfig.Preset {
@@ -43,6 +44,7 @@ const schemaPreset: GraphileConfig.Preset = {
     NamingPlugin,
     ShapePlugin,
     InsightOrderPlugin,
+    TotalOrderPlugin,
     SettingsPatchPlugin,
     ScalarsPlugin,
     SubscriptionsPlugin,
@@ -61,8 +63,6 @@ const schemaPreset: GraphileConfig.Preset = {
     // A second way to filter, filters across relations, and filters inside filters.
     "PgConditionArgumentPlugin",
     "PgConditionCustomFieldsPlugin",
-    "PgConnectionArgFilterForwardRelationsPlugin",
-    "PgConnectionArgFilterBackwardRelationsPlugin",
     "PgConnectionArgFilterLogicalOperatorsPlugin",
     // Our own orders and their defaults are in InsightOrderPlugin and ShapePlugin.
     "PgOrderByPrimaryKeyPlugin",
