@@ -12,6 +12,7 @@ import { InsightOrderPlugin } from "./insight-order.ts";
 import { makeMutationLimitsPlugin } from "./mutation-limits.ts";
 import { NamingPlugin } from "./naming.ts";
 import { PageLimitsPlugin } from "./page-limits.ts";
+import { RelationsPlugin } from "./relations.ts";
 import { maxBodyBytes, RequestBodyPlugin } from "./request-body.ts";
 import { ScalarsPlugin } from "./scalars.ts";
 import { sessionOf } from "./session.ts";
@@ -45,6 +46,7 @@ const schemaPreset: GraphileConfig.Preset = {
     ShapePlugin,
     InsightOrderPlugin,
     TotalOrderPlugin,
+    RelationsPlugin,
     SettingsPatchPlugin,
     ScalarsPlugin,
     SubscriptionsPlugin,
@@ -63,6 +65,8 @@ const schemaPreset: GraphileConfig.Preset = {
     // A second way to filter, filters across relations, and filters inside filters.
     "PgConditionArgumentPlugin",
     "PgConditionCustomFieldsPlugin",
+    "PgConnectionArgFilterForwardRelationsPlugin",
+    "PgConnectionArgFilterBackwardRelationsPlugin",
     "PgConnectionArgFilterLogicalOperatorsPlugin",
     // Our own orders and their defaults are in InsightOrderPlugin and ShapePlugin.
     "PgOrderByPrimaryKeyPlugin",

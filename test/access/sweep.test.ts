@@ -126,7 +126,7 @@ describe("what Postgres grants is what can be done", () => {
       for (const sql of [
         "create schema made",
         "create role made",
-        "create trigger made after insert on public.insights for each row execute function pg_catalog.suppress_redundant_updates_trigger()",
+        "create trigger made after insert on public.tiendas for each row execute function pg_catalog.suppress_redundant_updates_trigger()",
         "create policy made on public.productos",
         "alter table public.insights add column made int",
         "grant select on public.users to public",
