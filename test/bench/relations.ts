@@ -10,8 +10,8 @@ import { median, milliseconds, printTable, timed } from "./figures.ts";
 
 /**
  * Every field of the schema that follows a relation, lists or counts, of a store with 2,000 and of one with
- * 100,000 insights, each asked alone: `npx node test/bench/relations.ts [rounds]`. CPU is that of Postgres and
- * of the server together, and does not depend on what else the machine does.
+ * 100,000 insights, each asked alone: `npx node test/bench/relations.ts [rounds]`. CPU is that of the server's
+ * process and sessions, without what Postgres gives to parallel workers, and depends less on what else runs.
  */
 const rounds = Number(process.argv[2] ?? 15);
 const sizes = [
