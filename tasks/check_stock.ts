@@ -26,8 +26,8 @@ export default defineTask({
       signal.throwIfAborted();
       const batch: Batch | undefined = await transaction(async (client) => {
         const { rows } = await client.query<Batch>(
-          "select * from nexus_engine.check_stock_batch($1, $2, $3)",
-          [after, settings.storesPerJob, new Date()],
+          "select * from nexus_engine.check_stock_batch($1, $2, now())",
+          [after, settings.storesPerJob],
         );
         return rows[0];
       });

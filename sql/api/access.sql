@@ -14,7 +14,8 @@ as $$
 $$;
 grant execute on function nexus_engine.current_tienda_id() to nexus_tienda;
 -- What the view nexus_engine.store falls back to.
-grant execute on function nexus_engine.default_low_threshold(), nexus_engine.default_critical_threshold() to nexus_tienda;
+grant execute on function nexus_engine.default_low_threshold(), nexus_engine.default_critical_threshold(),
+  nexus_engine.default_pending_methods() to nexus_tienda;
 
 -- The same for functions that have no meaning without a store.
 -- Errors: NX003 when the user or the store was deactivated since the token was checked.
@@ -62,6 +63,8 @@ $$;
 -- nexus_server needs the schema's name for these two calls; nothing else in it is granted to it.
 grant usage on schema nexus_engine to nexus_server;
 grant execute on function nexus_engine.authenticate(uuid), nexus_engine.active_stores(uuid[]) to nexus_server;
+-- Which it has by default. Users are no business of the worker's.
+revoke execute on function nexus_engine.authenticate(uuid), nexus_engine.active_stores(uuid[]) from nexus_worker;
 
 -- An instant of the POS that a client can read, of the years 1 to 9999; null for the infinities and for others.
 create or replace function nexus_engine.usable_instant(at timestamptz)

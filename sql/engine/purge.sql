@@ -75,6 +75,8 @@ begin
   get diagnostics deleted = row_count;
   total := total + deleted;
 
+  -- Notes about stores that nobody computes: closed, or all their types muted.
+  delete from nexus_engine.sales_changed c where c.at < p_as_of - interval '8 days';
   delete from nexus_engine.stock_told k where not exists (select from public.tiendas t where t.id = k.tienda_id);
   delete from nexus_engine.stock_recheck r where not exists (select from public.tiendas t where t.id = r.tienda_id);
   delete from nexus_engine.sale_mark m where not exists (select from public.tiendas t where t.id = m.tienda_id);

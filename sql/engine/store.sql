@@ -15,8 +15,11 @@ select
   coalesce(s.low_stock_threshold, nexus_engine.default_low_threshold())::double precision as low_level,
   coalesce(s.critical_threshold, nexus_engine.default_critical_threshold())::double precision as critical_level,
   coalesce(s.lead_time_days, 7)::int as lead_time_days,
-  coalesce(s.cash_methods, array['efectivo']) as cash_methods,
-  coalesce(s.muted_types, array[]::text[]) as muted_types
+  coalesce(s.counted_pending_methods, nexus_engine.default_pending_methods()) as cash_methods,
+  coalesce(s.muted_types, array[]::text[]) as muted_types,
+  -- cash_methods is the same by the name of the release before.
+  coalesce(s.counted_pending_methods, nexus_engine.default_pending_methods()) as counted_pending_methods,
+  coalesce(s.day_starts_at, time '00:00') as day_starts_at
 from public.tiendas t
 left join nexus_engine.store_settings s on s.tienda_id = t.id;
 

@@ -1,6 +1,3 @@
--- The trigger that notes whose insight another program wrote is made by nexus_engine.attach().
-grant trigger on public.insights to nexus_owner;
-
 set local role nexus_owner;
 
 -- Which insights may name a product, but for those that open_insight has as the product's. A row may outlive

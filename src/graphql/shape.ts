@@ -25,8 +25,8 @@ const defaultOrders: Record<string, unknown> = {
 
 const queryDescription = `
 All of it is about the store of the user who asks. Amounts are pesos, as numbers that are exact to the
-cent; quantities are units, or kilos of weighed products. A business day runs from one summary time of
-the store to the next, in its own time zone, and bears the date on which it ends.`.trim();
+cent; quantities are units, or kilos of weighed products. A business day runs from one dayStartsAt of
+the store to the next, in its own time zone, and bears the date on which it begins.`.trim();
 const mutationDescription =
   "Changes to the store of the user who asks, each in a transaction of its own.";
 const subscriptionDescription = `

@@ -24,7 +24,7 @@ describe("SQL of an attacker on a connection of the API", () => {
     await db.pool.query(`create role ${login} login password '${login}' in role nexus_server`);
     const tienda = await addStore(db.pool, {
       nombre: mark,
-      settings: { cash_methods: [mark, "efectivo"] },
+      settings: { counted_pending_methods: [mark, "efectivo"] },
     });
     const user = await addUser(db.pool, tienda);
     const productoId = await addProduct(db.pool, tienda, { nombre: mark, sku: mark, stock: 1 });

@@ -11,6 +11,7 @@ const parts = {
   growth: "a steady refresh with ten times the sales, and ten times the products",
   checkout: "what a sale pays for our triggers and our index",
   rollups: "one day's changes in five years of sales, beside 60 days",
+  summaries: "the daily summaries of 1,000 stores: told, completed, corrected",
   push: "from the commit of a sale to the subscriber's screen",
   jobs: "jobs beside Graphile Worker alone, pg-boss and BullMQ",
   rescue: "from kill -9 of a worker to its job running again",

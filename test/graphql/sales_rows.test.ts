@@ -15,12 +15,14 @@ describe("the sales reports", () => {
   const asOf = new Date("2026-11-24T15:00:00Z");
   const at = (iso: string) => ({ fecha: iso, createdAt: iso });
 
-  it("count what was paid, and cash that the POS left pending, and nothing else", async () => {
+  it("count what was paid, and what the POS left pending by its own methods, and nothing else", async () => {
     const tienda = await addStore(db.pool);
     for (const [statusPago, metodoPago, total] of [
       ["pagado", "tarjeta", 1],
       ["pendiente", "efectivo", 10],
       ["pendiente", "tarjeta", 100],
+      ["pendiente", "tarjeta_credito", 100_000],
+      ["pendiente", "transferencia", 200_000],
       ["anulado", "efectivo", 1000],
       ["reembolsado", "efectivo", 10_000],
     ] as const) {
@@ -32,7 +34,9 @@ describe("the sales reports", () => {
       });
     }
     const [summary] = await report(db.pool, "sales_summary", tienda, null, null, asOf);
-    assert.deepEqual([summary.total, summary.tickets, summary.today.total], [11, 2, 11]);
+    const { total, tickets, pending, today } = summary;
+    assert.deepEqual([total, tickets, pending], [300_011, 4, 300_000]);
+    assert.deepEqual([today.total, today.pending], [300_011, 300_000]);
   });
 
   it("leave out rows that cannot be right, and say how many", async () => {
