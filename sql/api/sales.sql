@@ -49,7 +49,7 @@ language sql stable parallel safe
 as $$
   select v.created_at
   from nexus_engine.sale v
-  where v.tienda_id = p_tienda_id and v.fecha >= p_until and v.fecha > v.created_at + interval '24 hours'
+  where v.tienda_id = p_tienda_id and v.fecha >= p_until and nexus_engine.is_dated_ahead(v.fecha, v.created_at)
     and v.created_at >= p_from and v.created_at < p_until
 $$;
 

@@ -24,12 +24,20 @@ as $$
   select case when abs(amount) < 1e9 then trim_scale(round(amount::numeric, 3)) end
 $$;
 
+-- Whether a ticket is dated more than a day after it was written. Nobody writes one after the year 9999, where
+-- a day more may be none of Postgres's.
+create or replace function nexus_engine.is_dated_ahead(fecha timestamptz, created_at timestamptz)
+returns boolean language sql stable parallel safe
+as $$
+  select fecha > least(created_at, timestamptz '9999-12-31 00:00Z') + interval '24 hours'
+$$;
+
 -- What a ticket brought; null where the row cannot be trusted: not an amount (see money), or dated
 -- more than a day after it was written.
 create or replace function nexus_engine.ticket_total(total double precision, fecha timestamptz, created_at timestamptz)
 returns numeric language sql stable parallel safe
 as $$
-  select case when fecha <= created_at + interval '24 hours' then nexus_engine.money(total) end
+  select case when not nexus_engine.is_dated_ahead(fecha, created_at) then nexus_engine.money(total) end
 $$;
 
 -- Without a setting all methods of the POS count when pending.

@@ -12,6 +12,7 @@ import { InsightOrderPlugin } from "./insight-order.ts";
 import { makeMutationLimitsPlugin } from "./mutation-limits.ts";
 import { NamingPlugin } from "./naming.ts";
 import { PageLimitsPlugin } from "./page-limits.ts";
+import { RelationsPlugin } from "./relations.ts";
 import { maxBodyBytes, RequestBodyPlugin } from "./request-body.ts";
 import { ScalarsPlugin } from "./scalars.ts";
 import { sessionOf } from "./session.ts";
@@ -19,6 +20,7 @@ import { SettingsPatchPlugin } from "./settings-patch.ts";
 import { ShapePlugin } from "./shape.ts";
 import { makeShare, type Share, shareConnections } from "./shares.ts";
 import { SubscriptionsPlugin } from "./subscriptions.ts";
+import { TotalOrderPlugin } from "./total-order.ts";
 
 /** What nexus_api becomes in GraphQL. */
 export function makeSchemaPreset(pool: Pool, share = makeShare()): GraphileConfig.Preset {
@@ -43,6 +45,8 @@ const schemaPreset: GraphileConfig.Preset = {
     NamingPlugin,
     ShapePlugin,
     InsightOrderPlugin,
+    TotalOrderPlugin,
+    RelationsPlugin,
     SettingsPatchPlugin,
     ScalarsPlugin,
     SubscriptionsPlugin,

@@ -67,6 +67,8 @@ describe("SQL of an attacker on a connection of the API", () => {
            when 'uuid'::regtype then quote_literal(id) || '::uuid'
            when 'boolean'::regtype then 'false'
            when 'date'::regtype then 'null::date'
+           when 'timestamptz'::regtype then 'now()'
+           when 'double precision'::regtype then '5'
            when 'jsonb'::regtype then '''{"lead_time_days": 5}''::jsonb'
            else (select quote_literal(e.enumlabel) || '::' || t::regtype from pg_enum e where e.enumtypid = t limit 1) end, ', ' order by n)
          from unnest(f.proargtypes) with ordinality p (t, n)))

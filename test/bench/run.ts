@@ -15,6 +15,7 @@ const parts = {
   push: "from the commit of a sale to the subscriber's screen",
   jobs: "jobs beside Graphile Worker alone, pg-boss and BullMQ",
   rescue: "from kill -9 of a worker to its job running again",
+  relations: "what follows a relation, lists or counts, of a store with 2,000 and 100,000 insights",
   fleet: "10,000 stores on the hour, with one, two and four processes",
   memory: "an hour of 100 stores in one process",
 };

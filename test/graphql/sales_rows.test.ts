@@ -178,6 +178,28 @@ describe("the stock summary", () => {
       },
     ]);
   });
+
+  it("values each product to the cent, however large or crooked its numbers", async () => {
+    const { rows } = await db.pool.query(
+      `select s, a, nexus_engine.stock_value(nexus_engine.shown_quantity(s), a)::text as value, e.exact::bigint::text as exact
+       from (
+         select round((random() * 10 ^ (random() * 7) - 1)::numeric, n % 5)::double precision as s,
+           round((random() * 10 ^ (random() * 8) - 1)::numeric, n % 4)::double precision as a
+         from generate_series(1, 20000) n
+         union all select s, a from unnest('{NaN,Infinity,-Infinity,-1,0,-0,0.005,0.5,999999999}'::float8[]) s,
+           unnest('{NaN,Infinity,-Infinity,-1,0,-0.01,0.01,0.005,10.5,-10.5,9999999}'::float8[]) a
+       ) v
+       cross join lateral (
+         select 100 * round(greatest(nexus_engine.quantity(s), 0) * case when nexus_engine.money(a) is not null then a::numeric end, 2) as exact
+         where nexus_engine.quantity(s) is not null
+       ) e
+       where nexus_engine.stock_value(nexus_engine.shown_quantity(s), a) is distinct from e.exact::bigint
+       union all
+       select s, 1, nexus_engine.stock_value(nexus_engine.shown_quantity(s), 1)::text, null from unnest('{NaN,Infinity,1e9}'::float8[]) s
+       where nexus_engine.stock_value(nexus_engine.shown_quantity(s), 1) is not null`,
+    );
+    assert.deepEqual(rows, []);
+  });
 });
 
 describe("the reports in GraphQL", () => {
