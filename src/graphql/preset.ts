@@ -9,10 +9,10 @@ import { makeAuthenticationPlugin } from "./authentication.ts";
 import { DocumentLimitsPlugin, documentCacheSize } from "./document-limits.ts";
 import { makeMaskError, ThrownErrorsPlugin } from "./errors.ts";
 import { InsightOrderPlugin } from "./insight-order.ts";
-import { makeMutationLimitsPlugin } from "./mutation-limits.ts";
+import { makeAllowance } from "./mutation-limits.ts";
 import { NamingPlugin } from "./naming.ts";
-import { PageLimitsPlugin } from "./page-limits.ts";
 import { maxBodyBytes, RequestBodyPlugin } from "./request-body.ts";
+import { makeRequestLimitsPlugin } from "./request-limits.ts";
 import { ScalarsPlugin } from "./scalars.ts";
 import { sessionOf } from "./session.ts";
 import { SettingsPatchPlugin } from "./settings-patch.ts";
@@ -78,8 +78,8 @@ const schemaPreset: GraphileConfig.Preset = {
     connectionFilterArrays: false,
     connectionFilterComputedColumns: false,
     connectionFilterSetofFunctions: false,
-    // A filter whose variable is null or absent filters nothing.
-    connectionFilterAllowNullInput: true,
+    // Null is refused before, by name: see inputs.ts. A filter without conditions filters nothing.
+    connectionFilterAllowNullInput: false,
     connectionFilterAllowEmptyObjectInput: true,
   },
 };
@@ -107,8 +107,7 @@ export function makePreset(options: PresetOptions): GraphileConfig.Preset {
       RequestBodyPlugin,
       makeAuthenticationPlugin(secretKeys, pool, share, log),
       DocumentLimitsPlugin,
-      PageLimitsPlugin,
-      makeMutationLimitsPlugin(pool, share, mutationLimits),
+      makeRequestLimitsPlugin(makeAllowance(pool, share, mutationLimits)),
     ],
     grafast: {
       context: ({ userId, ws }) => {

@@ -77,7 +77,7 @@ export function requestFor(
   field: GraphQLField<unknown, unknown>,
   id: string,
 ): string {
-  return `${operation} { ${field.name}${args(field, id, 100)} ${selection(field.type, 5, id)} }`;
+  return `${operation} { ${field.name}${args(field, id, 20)} ${selection(field.type, 5, id)} }`;
 }
 
 /** All the scalars of an answer, those inside of JSON as well. */
