@@ -19,6 +19,7 @@ import { SettingsPatchPlugin } from "./settings-patch.ts";
 import { ShapePlugin } from "./shape.ts";
 import { makeShare, type Share, shareConnections } from "./shares.ts";
 import { SubscriptionsPlugin } from "./subscriptions.ts";
+import type { ExpectedClaims } from "./token.ts";
 
 /** What nexus_api becomes in GraphQL. */
 export function makeSchemaPreset(pool: Pool, share = makeShare()): GraphileConfig.Preset {
@@ -90,6 +91,7 @@ export type PresetOptions = {
   /** Of the pool, by user. */
   share: Share;
   secretKeys: readonly Uint8Array[];
+  expectedClaims?: ExpectedClaims;
   statementTimeoutMs: number;
   mutationLimits: MutationLimits;
   log: Logger;
@@ -105,7 +107,7 @@ export function makePreset(options: PresetOptions): GraphileConfig.Preset {
     plugins: [
       ThrownErrorsPlugin,
       RequestBodyPlugin,
-      makeAuthenticationPlugin(secretKeys, pool, share, log),
+      makeAuthenticationPlugin(secretKeys, pool, share, log, options.expectedClaims),
       DocumentLimitsPlugin,
       makeRequestLimitsPlugin(makeAllowance(pool, share, mutationLimits)),
     ],
