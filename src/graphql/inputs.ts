@@ -98,16 +98,13 @@ function typeAt(type: GraphQLInputType, path: Place): string {
 function placeOfUse(document: DocumentNode, name: string): string[] {
   let place: string[] | undefined;
   visit(document, {
-    Variable(node, _key, _parent, _path, ancestors) {
-      const inside = placeIn(ancestors);
-      if (node.name.value === name && ancestors.some(isArgument)) place ??= inside;
+    VariableDefinition: () => false,
+    Variable(node, _key, parent, _path, ancestors) {
+      if (node.name.value === name) place ??= placeIn([...ancestors, parent]);
     },
   });
   return place ?? [name];
 }
-
-const isArgument = (node: ASTNode | readonly ASTNode[]) =>
-  "kind" in node && node.kind === Kind.ARGUMENT;
 
 /** The arguments of a field as they will be used. Throws what is wrong with the first that is. */
 export function readArguments(

@@ -1,5 +1,6 @@
 import {
   type ASTNode,
+  type ASTVisitFn,
   type ASTVisitor,
   type GraphQLError,
   Kind,
@@ -10,17 +11,19 @@ import {
 import { badInput, type Place, placeIn } from "./refusals.ts";
 
 type Enter = (...args: unknown[]) => unknown;
+type Visit = ASTVisitFn<ASTNode>;
 
 /** Graphql's rule about values that are written into a document, with the field in each error. */
 function namedValuesRule(context: ValidationContext): ASTVisitor {
   let place: Place = [];
+  let at: ASTNode | undefined;
   const naming = Object.create(context, {
     reportError: {
       value: (error: GraphQLError) => {
         // A field that is missing is none of the places that are entered.
         const missing = /^Field "\w+\.(\w+)" of required type/.exec(error.message)?.[1];
         context.reportError(
-          badInput(missing ? [...place, missing] : place, error.message, error.nodes?.[0]),
+          badInput(missing ? [...place, missing] : place, error.message, error.nodes?.[0] ?? at),
         );
       },
     },
@@ -30,8 +33,10 @@ function namedValuesRule(context: ValidationContext): ASTVisitor {
     Object.entries(visitor).map(([kind, enter]) => [
       kind,
       (...args: unknown[]) => {
-        const [node, , , , ancestors] = args as [ASTNode, unknown, unknown, unknown, ASTNode[]];
-        place = placeIn([...ancestors, ...(node.kind === Kind.OBJECT_FIELD ? [node] : [])]);
+        // What a scalar throws has no node.
+        const [node, , parent, , ancestors] = args as Parameters<Visit>;
+        at = node;
+        place = placeIn([...ancestors, parent, ...(node.kind === Kind.OBJECT_FIELD ? [node] : [])]);
         return enter(...args);
       },
     ]),

@@ -35,10 +35,12 @@ export function tooComplex(message: string, node?: ASTNode): GraphQLError {
   });
 }
 
-/** Which arguments and input fields enclose a node; for a default the variable that has it. */
-export function placeIn(ancestors: readonly (ASTNode | readonly ASTNode[])[]): string[] {
-  return ancestors.flatMap((ancestor) => {
-    if (!("kind" in ancestor)) return [];
+type Visited = ASTNode | readonly ASTNode[] | undefined;
+
+/** Which arguments and input fields these are, as `visit` came by; for a default the variable that has it. */
+export function placeIn(visited: readonly Visited[]): string[] {
+  return visited.flatMap((ancestor) => {
+    if (!ancestor || !("kind" in ancestor)) return [];
     if (ancestor.kind === Kind.VARIABLE_DEFINITION) return [ancestor.variable.name.value];
     const names = ancestor.kind === Kind.ARGUMENT || ancestor.kind === Kind.OBJECT_FIELD;
     return names ? [ancestor.name.value] : [];

@@ -31,6 +31,8 @@ export function makeRequestLimitsPlugin(allowance: Allowance): GraphileConfig.Pl
           const refusal =
             price.mutations > 0 && (await allowance(price.mutations, executing.requestContext));
           if (refusal) return { errors: [refusal] };
+          // As text, which can be measured; grafserv wants it so and does not say it.
+          executing.outputDataAsString = true;
           const answer = await next();
           return Symbol.asyncIterator in answer ? answer : boundAnswer(answer);
         },

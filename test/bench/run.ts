@@ -16,6 +16,7 @@ const parts = {
   rescue: "from kill -9 of a worker to its job running again",
   fleet: "10,000 stores on the hour, with one, two and four processes",
   memory: "an hour of 100 stores in one process",
+  answers: "the largest answer and the most memory that a document of 100 kB causes",
 };
 
 type Part = keyof typeof parts;
