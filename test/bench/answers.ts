@@ -55,7 +55,7 @@ async function bench(url: string): Promise<void> {
       `insert into public.insights (id, tipo, mensaje, nivel_urgencia, is_active, extra_data, tienda_id)
        select gen_random_uuid(), 'STOCK_BAJO', 'Te quedan 1 de ' || p.nombre, 'CRITICA', true,
          jsonb_build_object('producto_id', p.id, 'producto_nombre', p.nombre, 'n', n), p.tienda_id
-       from public.productos p, generate_series(1, 40) n`,
+       from public.productos p, generate_series(1, 10) n`,
     );
     await pos.query(
       `with sold as (
