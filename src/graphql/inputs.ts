@@ -45,12 +45,7 @@ export function readVariables(
     // Graphql refuses what is no type of a variable.
     if (!type || !isInputType(type)) continue;
     if (Object.hasOwn(given, name)) {
-      const problem = coerced(given[name], type);
-      if ("value" in problem) values[name] = problem.value;
-      else {
-        const place = [...placeOfUse(document, name), ...problem.place];
-        throw badInput(place, problem.text, definition);
-      }
+      values[name] = coerced(given[name], type, () => placeOfUse(document, name), definition);
     } else if (definition.defaultValue) {
       values[name] = valueFromAST(definition.defaultValue, type);
     } else if (isNonNullType(type)) {
@@ -60,26 +55,23 @@ export function readVariables(
   return values;
 }
 
-/** The value as its type reads it, or what is wrong with it first. */
+/** The value as its type reads it. Stops at the first that is wrong: there can be 50,000. */
 function coerced(
   given: unknown,
   type: GraphQLInputType,
-): { value: unknown } | { place: Place; text: string } {
-  let problem: { place: Place; text: string } | undefined;
-  const value = coerceInputValue(given, type, (path, invalid, { message }) => {
+  place: () => Place,
+  node: ASTNode,
+): unknown {
+  return coerceInputValue(given, type, (path, invalid, { message }) => {
     // A field that is missing or unknown is not in the path, and the value is the whole object.
-    const field = /^Field "(\w+)" (of required type|is not defined)/.exec(message);
-    const text = /^(expected .*)$/.exec(message)?.[1] ?? `expected ${typeAt(type, path)}`;
-    problem ??= field
-      ? {
-          place: [...path, String(field[1])],
-          text: field[2]?.startsWith("of")
-            ? "expected a value, got nothing"
-            : "expected no such field",
-        }
-      : { place: path, text: `${text}, got ${shown(invalid)}` };
+    const [, field, missing] = /^Field "(\w+)" (of required)?/.exec(message) ?? [];
+    if (field !== undefined) {
+      const text = missing ? "expected a value, got nothing" : "expected no such field";
+      throw badInput([...place(), ...path, field], text, node);
+    }
+    const expected = message.startsWith("expected") ? message : `expected ${typeAt(type, path)}`;
+    throw badInput([...place(), ...path], `${expected}, got ${shown(invalid)}`, node);
   });
-  return problem ?? { value };
 }
 
 /** What is expected at a path inside of a type. */

@@ -192,7 +192,7 @@ function refuseTooMuch({ rows, bytes }: Price, node: FieldNode): void {
   }
   if (bytes > maxAnswerBytes) {
     throw tooComplex(
-      `Expected an answer of at most ${maxAnswerBytes} bytes, this one can have ${bytes} or more: ask for smaller pages, or fewer fields.`,
+      `Expected an answer of at most ${maxAnswerBytes} bytes, this one can have ${Math.ceil(bytes)} or more: ask for smaller pages, or fewer fields.`,
       node,
     );
   }

@@ -77,7 +77,11 @@ async function bench(url: string): Promise<void> {
     }
     const rows = [];
     for (const start of starts) {
-      for (const worst of ["bytes", "growth"] as const) rows.push(await search(start, worst, ask));
+      const first = await ask(start);
+      for (const worst of ["bytes", "growth"] as const) {
+        rows.push(await search(first, worst, ask));
+        if (tries === 0) break;
+      }
     }
     printTable(
       "The worst documents of 100 kB",
@@ -98,14 +102,14 @@ async function bench(url: string): Promise<void> {
 
 /** Climbs from a document to one that is worse, until nothing that is tried is. */
 async function search(
-  from: Genes,
+  from: Found,
   worst: "bytes" | "growth",
   ask: (genes: Genes) => Promise<Found>,
 ): Promise<Found> {
   const random = seeded(numberOption("seed", options.seed, 0));
-  let found = await ask(from);
+  let found = from;
   for (let n = 0; n < tries; n += 1) {
-    const genes = { ...mutate(found.genes, random), list: from.list };
+    const genes = { ...mutate(found.genes, random), list: from.genes.list };
     if (!mayFit(genes) || Buffer.byteLength(writeBody(genes)) > maxBody) continue;
     const next = await ask(genes);
     if (next[worst] > found[worst]) found = next;

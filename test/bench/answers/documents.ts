@@ -38,7 +38,7 @@ export const modest: Genes = {
   cursorLength: 0,
 };
 
-/** Where the search begins: what has been seen to be bad of each list. */
+/** Where the search begins: what has been seen to be bad of each list, and what is just not too much. */
 export const starts: Genes[] = [
   { ...modest, list: "productos", aliases: 20, orders: 5_800, cursors: true },
   { ...modest, list: "productos", first: 50, inner: 50, repeats: 10 },
@@ -51,6 +51,11 @@ export const starts: Genes[] = [
   { ...modest, list: "errors", repeats: 40, cursorLength: 10 },
   { ...modest, list: "errors", aliasLength: 40_000, cursorLength: 10 },
   { ...modest, list: "insights", aliases: 1, cursorLength: 60_000 },
+  { ...modest, list: "insights", repeats: 20 },
+  { ...modest, list: "productos", inner: 9 },
+  { ...modest, list: "productos", aliases: 8, orders: 1, cursors: true },
+  { ...modest, list: "topProductos", repeats: 30 },
+  { ...modest, list: "__schema", repeats: 5 },
 ];
 
 /** Whether it may be short enough: nothing enormous is written just to be thrown away. */
@@ -79,8 +84,7 @@ export function writeBody(genes: Genes): string {
     productos: () => connection("productos"),
     topProductos: () => `topProductos(first: ${first}) { ${leaf} }`,
     salesByDay: () => `salesByDay(desde: "2024-11-27", hasta: "2026-11-27") { ${leaf} }`,
-    __schema: () =>
-      `__schema { types { ${leaf} fields { ${leaf} type { fields { ${leaf} type { fields { ${leaf} } } } } } } }`,
+    __schema: () => `__schema { types { ${leaf} fields { ${leaf} type { fields { ${leaf} } } } } }`,
     errors: () =>
       `productos(first: ${first}) { nodes { ${times(Math.min(repeats, 40), (n) => `${name(n, aliasLength)}: insights(after: $c) { totalCount nodes { id } }`)} } }`,
   };
@@ -119,7 +123,8 @@ export function mutate(genes: Genes, random: () => number): Genes {
     const gene = pick(Object.keys(genes) as (keyof Genes)[]);
     if (gene === "list") changed.list = pick(Object.keys(lists) as Genes["list"][]);
     else if (gene === "cursors") changed.cursors = !changed.cursors;
-    else changed[gene] = pick(ranges[gene] ?? [1]);
+    else if (random() < 0.5) changed[gene] = pick(ranges[gene] ?? [1]);
+    else changed[gene] = Math.ceil(changed[gene] * (0.6 + random()));
   } while (random() < 0.4);
   return changed;
 }
