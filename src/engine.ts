@@ -91,6 +91,7 @@ export async function startEngine(
         nextFreePort: config.port === undefined,
         environment: config.environment,
         secretKeys: secretKeys(database.secretKey, config.previousSecretKey),
+        expectedClaims: config.expectedClaims,
         pool,
         listening,
         statementTimeoutMs: config.statementTimeoutMs,

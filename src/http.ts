@@ -7,6 +7,7 @@ import { type Config, defaultMutationLimits, type MutationLimits } from "./confi
 import { makeCors } from "./cors.ts";
 import { withRequestId } from "./graphql/request-id.ts";
 import { startGraphQL } from "./graphql/server.ts";
+import type { ExpectedClaims } from "./graphql/token.ts";
 import type { Health } from "./health.ts";
 import type { Logger } from "./log.ts";
 
@@ -18,6 +19,8 @@ export type HttpOptions = {
   environment: Config["environment"];
   /** What the POS signs its tokens with; two while a key is being replaced. */
   secretKeys: Uint8Array[];
+  /** What its tokens say they are for and from, where that is to be checked. */
+  expectedClaims?: ExpectedClaims;
   /** Connections that act as nexus_server; not ended here. */
   pool: Pool;
   /** One more that listens for announcements: not through PgBouncer. Default: one of the pool's. */

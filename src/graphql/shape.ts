@@ -1,5 +1,5 @@
 import type { GraphQLOutputType } from "postgraphile/graphql";
-import { defaultPage, maxPage } from "./page-limits.ts";
+import { defaultPage, maxPage } from "./price.ts";
 
 /** Defaults of arguments: those that SQL gives them, where clients can see them. */
 const defaultValues: Record<string, Record<string, unknown>> = {
@@ -86,9 +86,12 @@ export const ShapePlugin: GraphileConfig.Plugin = {
             : type;
         };
         const type = wholeLists(field.type);
-        // An error in one root field leaves the others of the same request alone.
-        if (scope.isRootQuery || scope.isRootSubscription)
-          return { ...field, type: getNullableType(type) };
+        // An error in one root field leaves the others of the same request alone; a list says that
+        // it is never null otherwise.
+        if (scope.isRootQuery || scope.isRootSubscription) {
+          const nullable = getNullableType(type);
+          return { ...field, type: isListType(nullable) ? new GraphQLNonNull(nullable) : nullable };
+        }
         // A mutation that succeeds has a result.
         if (Self.name.endsWith("Payload"))
           return { ...field, type: new GraphQLNonNull(getNullableType(type)) };

@@ -1,6 +1,7 @@
 import type { Task } from "graphile-worker";
 import type { Pool } from "pg";
 import type { z } from "zod";
+import { expectation } from "../expectations.ts";
 import type { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import type { TaskDefinition, TaskSettings } from "./define-task.ts";
@@ -128,7 +129,7 @@ function parsePayload<Payload>(
   schema: z.ZodType<Payload>,
   raw: unknown,
 ): Payload {
-  const parsed = schema.safeParse(raw ?? {}, { reportInput: true });
+  const parsed = schema.safeParse(raw ?? {}, { reportInput: true, error: expectation });
   if (parsed.success) return parsed.data;
   const { issues } = parsed.error;
   const problems = issues.slice(0, shownProblems).flatMap((issue) => {
@@ -146,8 +147,9 @@ function parsePayload<Payload>(
 }
 
 function shown(input: unknown): string {
+  if (input === undefined) return "nothing";
   try {
-    return cut(JSON.stringify(input) ?? String(input));
+    return cut(JSON.stringify(input));
   } catch {
     // It is nested deeper than that can follow.
     return Array.isArray(input) ? "[…]" : "{…}";

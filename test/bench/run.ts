@@ -18,6 +18,7 @@ const parts = {
   relations: "what follows a relation, lists or counts, of a store with 2,000 and 100,000 insights",
   fleet: "10,000 stores on the hour, with one, two and four processes",
   memory: "an hour of 100 stores in one process",
+  answers: "the largest answer and the most memory that a document of 100 kB causes",
 };
 
 type Part = keyof typeof parts;

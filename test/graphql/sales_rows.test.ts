@@ -246,13 +246,13 @@ describe("the reports in GraphQL", () => {
     const user = await addUser(db.pool, await addStore(db.pool));
     const answer = await api.ask(
       user,
-      `{ salesByDay(desde: "2026-11-02", hasta: "2026-11-01") { day } stockSummary { low } }`,
+      `{ salesSummary(desde: "2026-11-02", hasta: "2026-11-01") { total } stockSummary { low } }`,
     );
     assert.deepEqual(
       answer.errors.map(({ path, extensions }) => [path, extensions]),
-      [[["salesByDay"], { code: "BAD_USER_INPUT", field: "desde" }]],
+      [[["salesSummary"], { code: "BAD_USER_INPUT", field: "desde" }]],
     );
-    assert.deepEqual(answer.data, { salesByDay: null, stockSummary: { low: 0 } });
+    assert.deepEqual(answer.data, { salesSummary: null, stockSummary: { low: 0 } });
     assert.equal(
       (await api.ask(user, `{ salesByDay(desde: "2026-02-30") { day } }`)).code,
       "BAD_USER_INPUT",

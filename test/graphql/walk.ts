@@ -78,7 +78,7 @@ export function requestFor(
   id: string,
   depth = 5,
 ): string {
-  return `${operation} { ${field.name}${args(field, id, 100)} ${selection(field.type, depth, id)} }`;
+  return `${operation} { ${field.name}${args(field, id, 20)} ${selection(field.type, depth, id)} }`;
 }
 
 /** All the scalars of an answer, those inside of JSON as well. */
