@@ -19,7 +19,9 @@ as $$
     ('nexus_sale_update', 'public.ventas'::regclass, 'update or delete', 'row', null, 'on_sale_change'),
     ('nexus_sale_truncate', 'public.ventas'::regclass, 'truncate', 'statement', null, 'on_sales_truncate'),
     ('nexus_line_update', 'public.detalles_venta'::regclass, 'update or delete', 'row', null, 'on_line_change'),
-    ('nexus_line_truncate', 'public.detalles_venta'::regclass, 'truncate', 'statement', null, 'on_sales_truncate')
+    ('nexus_line_truncate', 'public.detalles_venta'::regclass, 'truncate', 'statement', null, 'on_sales_truncate'),
+    ('nexus_insight_change', 'public.insights'::regclass, 'insert or update of id, tienda_id, extra_data', 'row',
+      'current_user <> ''nexus_worker'' and new.extra_data ->> ''producto_id'' is not null', 'on_insight_change')
 $$;
 
 -- Every trigger of ours that there is on the POS's tables.
@@ -30,8 +32,8 @@ from pg_catalog.pg_trigger t
 join pg_catalog.pg_class c on c.oid = t.tgrelid
 where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\_%' and not t.tgisinternal;
 
--- Whether all of them are there and fire. Without them stock_watch and the rollups do not follow
--- the shops, and nothing reads them.
+-- Whether all that follow the shops are there and fire. Without them stock_watch and the rollups do not,
+-- and nothing reads them.
 create or replace function nexus_engine.attached() returns boolean
 language sql stable parallel safe
 as $$
@@ -60,9 +62,10 @@ as $$
       or (w.condition is not null) <> o.has_condition))
 $$;
 
--- Makes the triggers of one table, or makes them anew, under a lock that waits for its writers.
+-- Makes the triggers of one table, or makes them anew, under a lock that waits for its writers. With the rights
+-- of whoever calls it: attach() of an owner of the table, fit_triggers of nexus_owner.
 create or replace function nexus_engine.make_triggers(p_relation regclass) returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   ceiling double precision := (select c.ceiling from nexus_engine.stock_ceiling c);
@@ -90,14 +93,19 @@ as $$
 declare
   was_attached boolean := nexus_engine.attached();
   sales_were boolean := nexus_engine.has_triggers(array['public.ventas', 'public.detalles_venta']::regclass[]);
+  insights_were boolean := nexus_engine.has_triggers(array['public.insights']::regclass[]);
   relied_on double precision := (select c.ceiling from nexus_engine.stock_ceiling c);
 begin
   delete from nexus_engine.detached;
+  -- For fit_triggers, until detach().
+  if not has_table_privilege('nexus_owner', 'public.productos', 'trigger') then
+    grant trigger on public.productos to nexus_owner;
+  end if;
   -- Before the POS's tables are locked: a pass may hold rows of it for seconds. None is added meanwhile.
   if not was_attached then
     delete from nexus_engine.stock_told;
   end if;
-  if not was_attached or nexus_engine.has_old_triggers() then
+  if not was_attached or not insights_were or nexus_engine.has_old_triggers() then
     -- Before the tables: a roll-up that runs reads them.
     perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
     perform nexus_engine.lock_pos_tables('share row exclusive');
@@ -105,9 +113,18 @@ begin
     perform nexus_engine.fit_triggers();
     perform nexus_engine.make_triggers('public.ventas');
     perform nexus_engine.make_triggers('public.detalles_venta');
+    perform nexus_engine.make_triggers('public.insights');
   end if;
   if not sales_were then
     perform nexus_engine.forget_rollups();
+  end if;
+  if not insights_were then
+    delete from nexus_engine.product_insight_known;
+    if exists (select from public.insights) then
+      perform graphile_worker.add_job('check_stock', job_key => 'check_stock:ceiling', max_attempts => 10);
+    else
+      insert into nexus_engine.product_insight_known default values;
+    end if;
   end if;
   if was_attached and relied_on >= nexus_engine.wanted_ceiling() then
     return;
@@ -189,12 +206,13 @@ begin
   loop
     execute format('drop index %s', ours.index);
   end loop;
+  revoke trigger on public.productos from nexus_owner;
   perform nexus_engine.forget_rollups();
   insert into nexus_engine.detached (since) values (now()) on conflict do nothing;
 end;
 $$;
 
--- Locks the three tables that have triggers of ours, all or none, waiting less than deadlock_timeout
+-- Locks the tables that have triggers of ours, all or none, waiting less than deadlock_timeout
 -- at a time (by default a second), so that a sale that holds one and wants another waits a moment
 -- and is never the one that Postgres ends. Gives up after lock_timeout, 20 seconds without one.
 -- The order is that of a checkout, which reads products, inserts a ticket and its lines, then updates
@@ -211,8 +229,8 @@ begin
     begin
       perform set_config('lock_timeout', '400ms', true);
       execute format('lock table %s in %s mode',
-        case p_mode when 'access exclusive' then 'public.productos, public.ventas, public.detalles_venta'
-          else 'public.ventas, public.detalles_venta, public.productos' end, p_mode);
+        case p_mode when 'access exclusive' then 'public.productos, public.ventas, public.detalles_venta, public.insights'
+          else 'public.ventas, public.detalles_venta, public.productos, public.insights' end, p_mode);
       perform set_config('lock_timeout', usual, true);
       return;
     exception when lock_not_available then

@@ -2,8 +2,8 @@
 -- short; the task calls it until it returns zero.
 --   Archived insights of our types older than p_retention, and the memory of their periods (kept at
 --   least as long as a missed period may still be announced); ended refresh requests older than 30
---   days; resolved failures older than 90; everything of ours about stores that are gone. A request
---   that a day did not end has lost its job and is marked as failed.
+--   days; resolved failures older than 90; what is noted of insights that are gone; everything of ours
+--   about stores that are gone. A request that a day did not end has lost its job and is marked as failed.
 -- A kind of which another session keeps rows locked is left to the next call, so that those who wait for
 -- what is deleted here do not wait for that session as well.
 create or replace function nexus_engine.purge(p_as_of timestamptz, p_retention interval, p_limit int)
@@ -59,6 +59,11 @@ as $purges$
     $$delete from nexus_engine.store_failure f
       where f.resolved_at < $1 - interval '90 days'
         or not exists (select from public.tiendas t where t.id = f.tienda_id)$$,
+    $$delete from nexus_engine.product_insight k where (k.producto_id, k.insight_id) in (
+      select c.producto_id, c.insight_id from nexus_engine.product_insight c
+      where not exists (select from public.insights i where i.id = c.insight_id) limit $3)$$,
+    -- Notes about stores that nobody computes: closed, or all their types muted.
+    $$delete from nexus_engine.sales_changed c where c.at < $1 - interval '8 days'$$,
     $$delete from nexus_engine.store_held_up h where h.retry_at < $1 - interval '1 day'$$]
     || array(
       select format(

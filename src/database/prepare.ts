@@ -2,18 +2,20 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { runMigrations } from "graphile-worker";
 import type { Client } from "pg";
 import { graphileLogger, type Logger } from "../log.ts";
-import { backoff, isAway } from "./away.ts";
+import { backoff, isAway, sqlState } from "./away.ts";
 import { explainLocks } from "./blockers.ts";
 import { connect } from "./client.ts";
 import { migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
 import { createPosSchema, ensurePosIndexes, loadDemoData, posProblems } from "./pos.ts";
+import { checkRowSecurity, explainRights, RightsError } from "./rights.ts";
+import { explainFailure, noteTarget } from "./start-failure.ts";
 
 /** Held by the one process that prepares the database. */
 const preparationLock = 7_041_948_524;
 
 /** How long a start waits for a database that starts as well, or that is failing over. */
-const patienceMs = 30_000;
+const usualPatienceMs = 30_000;
 
 /**
  * The longest wait for a lock on the POS's tables: of a migration, of our triggers (which ask again
@@ -26,6 +28,8 @@ export type PreparationOptions = {
   demo?: boolean;
   /** In milliseconds. */
   locks?: typeof lockTimeouts;
+  /** How long to wait for a database that is not there. */
+  patienceMs?: number;
   /** Ends the wait for the database, or for another process that prepares it, with its reason. */
   signal?: AbortSignal | undefined;
 };
@@ -33,6 +37,8 @@ export type PreparationOptions = {
 export class PosSchemaError extends Error {
   override name = "PosSchemaError";
 }
+
+const insufficientPrivilege = "42501";
 
 /**
  * Makes a database ready to work with: checks the POS's tables (or creates them where `createPos`
@@ -47,6 +53,7 @@ export async function prepareDatabase(
   log: Logger,
   options: PreparationOptions = {},
 ): Promise<void> {
+  const { patienceMs = usualPatienceMs } = options;
   const until = performance.now() + patienceMs;
   const wait = backoff(250, 4_000);
   for (;;) {
@@ -54,7 +61,11 @@ export async function prepareDatabase(
       return await prepare(ownerUrl, log, options);
     } catch (error) {
       if (!isAway(error) || performance.now() > until) throw error;
-      log.warn({ err: error }, "the database is not there yet, trying again");
+      const reason = explainFailure(error);
+      log.warn(
+        reason ? {} : { err: error },
+        `The database is not there yet, trying again for ${patienceMs / 1000} s. ${reason ?? ""}`.trim(),
+      );
       await pause(wait.next(), options.signal);
     }
   }
@@ -72,7 +83,7 @@ async function prepare(
 ): Promise<void> {
   const client = await connect(ownerUrl, "nexus-prepare");
   try {
-    await checkVersion(client);
+    await checkServer(client);
     await lockPreparation(client, signal);
     let problems = await posProblems(client);
     if (problems.length > 0 && createPos) {
@@ -80,10 +91,14 @@ async function prepare(
       problems = await posProblems(client);
     }
     if (problems.length > 0) {
-      throw new PosSchemaError(`This is not a database of Nexus POS:\n  ${problems.join("\n  ")}`);
+      throw new PosSchemaError(
+        `Database "${client.database}" is not one of Nexus POS: check the name in the URL, or create the POS's tables in an empty one with --create-pos-schema.\n  ${problems.join("\n  ")}`,
+      );
     }
     await migrate(ownerUrl, log, locks.migration);
     await migrateGraphileWorker(ownerUrl, log);
+    await client.query("select nexus_engine.set_rights()");
+    await checkRowSecurity(client);
     if (demo) await loadDemoData(client, log);
     if (await isDetached(client)) {
       log.warn("detached from the POS's tables: stock is checked by full passes");
@@ -94,17 +109,28 @@ async function prepare(
       await client.query("select set_config('lock_timeout', $1, false)", [String(locks.index)]);
       await ensurePosIndexes(client, ownerUrl, log);
     }
+  } catch (error) {
+    if (sqlState(error) !== insufficientPrivilege) throw error;
+    throw new RightsError(await explainRights(client, error), { cause: error });
   } finally {
     await client.end();
   }
 }
 
-async function checkVersion(client: Client): Promise<void> {
-  const { rows } = await client.query<{ version: string; number: number }>(
-    "select current_setting('server_version') as version, current_setting('server_version_num')::int as number",
+async function checkServer(client: Client): Promise<void> {
+  const { rows } = await client.query<{ version: string; number: number; standby: boolean }>(
+    `select current_setting('server_version') as version,
+       current_setting('server_version_num')::int as number, pg_is_in_recovery() as standby`,
   );
-  if (rows[0] && rows[0].number < 150_000) {
-    throw new PosSchemaError(`Expected PostgreSQL 15 or newer, got ${rows[0].version}`);
+  const [server] = rows;
+  if (server && server.number < 150_000) {
+    throw new PosSchemaError(
+      `Expected PostgreSQL 15 or newer, got ${server.version}: upgrade the server.`,
+    );
+  }
+  // Or the primary of the next moment, so that it is worth some patience.
+  if (server?.standby) {
+    throw noteTarget(Object.assign(new Error("a standby"), { code: "25006" }), client);
   }
 }
 
@@ -139,7 +165,7 @@ async function migrateGraphileWorker(ownerUrl: string, log: Logger): Promise<voi
     log,
     max: 2,
     name: "nexus-migrate",
-    role: "nexus_worker",
+    role: "nexus_queue",
   });
   try {
     await runMigrations({ pgPool: pool, logger: graphileLogger(log) });

@@ -127,11 +127,10 @@ async function refreshAvailable(
   request: Request | undefined,
 ): Promise<Available> {
   const { rows } = await client
-    .query<Available>("select * from nexus_engine.refresh_available($1, $2, $3, $4)", [
+    .query<Available>("select * from nexus_engine.refresh_available($1, $2, $3, now())", [
       payload.tipos ?? null,
       tiendas,
       request?.force ?? payload.force ?? false,
-      new Date(),
     ])
     .catch((error: unknown) => {
       if (codeOf(error) === "NX001") {

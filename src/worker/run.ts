@@ -1,12 +1,15 @@
 import type { Pool } from "pg";
+import { createHealth, type Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import type { Running } from "./attempt.ts";
+import { startWhileOnTime } from "./clock.ts";
 import type { TaskSettings } from "./define-task.ts";
 import { startHeldUpReports } from "./held-up.ts";
 import { createLedger } from "./ledger.ts";
-import { startRunner } from "./runner.ts";
+import { type GuardedRunner, startRunner } from "./runner.ts";
 import { startStockDrain } from "./stock-drain.ts";
 import { loadTasks } from "./tasks.ts";
+import { startWatch } from "./watch.ts";
 
 export type WorkerOptions = {
   /** Connections of the role nexus_worker for the tasks' transactions; at least `concurrency`. */
@@ -19,6 +22,8 @@ export type WorkerOptions = {
   concurrency: number;
   settings: TaskSettings;
   log: Logger;
+  /** Learns whether the work can be done. */
+  health?: Health;
   /** Folder of the tasks; default: tasks/. */
   tasksDir?: string;
 };
@@ -32,7 +37,7 @@ export type RunningWorker = {
 
 /**
  * Starts a worker: tasks of tasks/, schedules of crontab, the drain of the stock outbox, and
- * whatever was missed while down.
+ * whatever was missed while down; all of it only while this machine's clock agrees with Postgres's.
  */
 export async function startWorker({
   pool,
@@ -40,34 +45,43 @@ export async function startWorker({
   concurrency,
   settings,
   log,
+  health = createHealth(),
   tasksDir,
 }: WorkerOptions): Promise<RunningWorker> {
   const running: Running = new Map();
   const ledger = createLedger(directPool, log);
-  const taskList = await loadTasks({ settings, log, ledger, pool, running }, tasksDir);
-  const stockDrain = startStockDrain(directPool, log);
-  const heldUpReports = startHeldUpReports(directPool, log);
-  const runner = await startRunner({
-    pool: directPool,
-    concurrency,
-    taskList,
-    running,
-    log,
-  }).catch(async (error: unknown) => {
-    await Promise.all([stockDrain.stop(), heldUpReports.stop()]);
-    throw error;
-  });
-  const stop = async () => {
-    await Promise.all([stockDrain.stop(), heldUpReports.stop()]);
-    await runner.stop();
+  const taskList = await loadTasks({ settings, log, health, ledger, pool, running }, tasksDir);
+  const watch = startWatch(directPool, Object.keys(taskList), log);
+  const start = async () => {
+    const stockDrain = startStockDrain(directPool, log, health);
+    const heldUpReports = startHeldUpReports(directPool, log);
+    let runner: GuardedRunner | undefined;
+    const stop = async () => {
+      await Promise.all([stockDrain.stop(), heldUpReports.stop()]);
+      await runner?.stop();
+    };
+    try {
+      runner = await startRunner({ pool: directPool, concurrency, taskList, running, log });
+      await catchUp(directPool);
+    } catch (error) {
+      await stop();
+      throw error;
+    }
+    return { ended: runner.ended, stop };
   };
   try {
-    await catchUp(directPool);
+    const worker = await startWhileOnTime({ pool: directPool, log, start });
+    return {
+      ended: worker.ended,
+      stop: async () => {
+        await watch.stop();
+        await worker.stop();
+      },
+    };
   } catch (error) {
-    await stop();
+    await watch.stop();
     throw error;
   }
-  return { ended: runner.ended, stop };
 }
 
 /** What is due is computed from state, so one pass over everything makes good any time down. */
