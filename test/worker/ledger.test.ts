@@ -109,7 +109,7 @@ describe("the ledger", () => {
     await probe(async () => undefined, {}, z.strictObject({ tiendas: z.array(z.string()) }));
     const [run] = await rows();
     assert.deepEqual([run.outcome, run.error_code, run.tiendas], ["failed", "PAYLOAD", null]);
-    assert.match(run.error_message, /payload\.tiendas: .*expected array.*got "all"/);
+    assert.match(run.error_message, /payload\.tiendas: .*expected an array.*got "all"/);
     assert.deepEqual(run.payload, { tiendas: "all" });
   });
 

@@ -81,7 +81,7 @@ describe("refresh_stores", () => {
         /payload\.tiendas: expected ids of active stores/,
       ],
       [{ tiendas: [known], tipos: ["NADA"] }, /payload\.tipos: expected types .*'NADA'/],
-      [{ tiendas: "todas" }, /payload\.tiendas: .*expected array/],
+      [{ tiendas: "todas" }, /payload\.tiendas: .*expected an array/],
       [{ tienda: known }, /payload\.tiendas/],
     ] as const) {
       await db.pool.query("select graphile_worker.add_job('refresh_stores', $1)", [
