@@ -66,5 +66,6 @@ grant execute on function nexus_engine.authenticate(uuid), nexus_engine.active_s
 grant execute on function
   nexus_engine.money(double precision),
   nexus_engine.quantity(double precision),
+  nexus_engine.unit_of(text, jsonb),
   nexus_engine.urgencia_rank(text)
 to nexus_tienda;

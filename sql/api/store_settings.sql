@@ -19,7 +19,7 @@ comment on column nexus_api.store_settings.time_zone is E'@notNull\nIANA name, s
 comment on column nexus_api.store_settings.summary_time is E'@notNull\nLocal time at which a business day ends and its summary is written.';
 comment on column nexus_api.store_settings.weekly_summary_dow is E'@notNull\nDay of the weekly summary, 1 = Monday to 7 = Sunday.';
 comment on column nexus_api.store_settings.weekly_summary_time is E'@notNull\nLocal time of the weekly summary.';
-comment on column nexus_api.store_settings.low_stock_threshold is E'@notNull\nStock at or below this is low. Units, kilos of weighed products.';
+comment on column nexus_api.store_settings.low_stock_threshold is E'@notNull\nStock at or below this is low, in what the `unidad` of the product says. Up to 20, a product that goes there is told of within moments; above, within a minute.';
 comment on column nexus_api.store_settings.critical_threshold is E'@notNull\nStock at or below this is critical.';
 comment on column nexus_api.store_settings.lead_time_days is E'@notNull\nDays from ordering goods to having them.';
 comment on column nexus_api.store_settings.cash_methods is E'@notNull\nPayment methods that are money in hand: their tickets count as sold although the POS leaves them `pendiente`.';
@@ -77,10 +77,10 @@ begin
     ('weekly_summary_dow', settings.weekly_summary_dow between 1 and 7,
       'a day from 1 (Monday) to 7 (Sunday)', settings.weekly_summary_dow::text),
     ('weekly_summary_time', settings.weekly_summary_time < time '24:00', 'a time before 24:00', settings.weekly_summary_time::text),
-    ('low_stock_threshold', settings.low_stock_threshold between 0 and 999999999,
-      'a number from 0 to 999,999,999', settings.low_stock_threshold::text),
-    ('critical_threshold', settings.critical_threshold between 0 and 999999999,
-      'a number from 0 to 999,999,999', settings.critical_threshold::text),
+    ('low_stock_threshold', settings.low_stock_threshold between 0 and nexus_engine.highest_threshold(),
+      'a number from 0 to 1,000,000', settings.low_stock_threshold::text),
+    ('critical_threshold', settings.critical_threshold between 0 and nexus_engine.highest_threshold(),
+      'a number from 0 to 1,000,000', settings.critical_threshold::text),
     ('lead_time_days', settings.lead_time_days between 0 and 365, 'a number of days from 0 to 365', settings.lead_time_days::text),
     ('cash_methods', cardinality(settings.cash_methods) between 1 and 20
       and not exists (select from unnest(settings.cash_methods) m where coalesce(m, '') !~ '^\S(.{0,48}\S)?$'),

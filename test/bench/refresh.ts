@@ -72,7 +72,7 @@ export async function benchRefresh(bench: Bench): Promise<RefreshFigures> {
   let findings = 0;
   // The bare statements read stock_watch, which the first pass fills; the end of the job check_stock.
   await reconcileAll(bench, stores.length);
-  await bench.owner.query("select nexus_engine.rely_on_triggers(nexus_engine.wanted_ceiling())");
+  await bench.owner.query("select nexus_engine.follow_triggers()");
   for (let round = 0; round < 3; round += 1) {
     await empty(bench);
     let inserted = 0;

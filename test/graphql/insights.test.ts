@@ -143,7 +143,7 @@ describe("insights", () => {
     const producto = await addProduct(db.pool, tienda, {
       nombre: "Queso",
       tipo: "pesable",
-      stock: 1.25,
+      stock: 1.1 + 0.1 + 0.05,
       precioVenta: 9999.99,
       precioCosto: "NaN",
     });
@@ -154,7 +154,7 @@ describe("insights", () => {
     const { data, errors } = await api.ask(
       user,
       `query ($id: UUID!, $producto: UUID!) {
-         insight(id: $id) { mensaje extraData producto { id nombre sku tipo stockActual precioVenta precioCosto isActive } }
+         insight(id: $id) { mensaje extraData producto { id nombre sku tipo stockActual unidad precioVenta precioCosto isActive } }
          producto(id: $producto) { nombre insights(filter: {isActive: {equalTo: true}}) { totalCount nodes { id } } }
          productos(filter: {nombre: {includesInsensitive: "QUES"}}) { nodes { id insights { totalCount } } }
        }`,
@@ -167,6 +167,7 @@ describe("insights", () => {
       nombre: "Queso",
       tipo: "pesable",
       stockActual: 1.25,
+      unidad: "kg",
       precioVenta: 9999.99,
       precioCosto: null,
       isActive: true,
