@@ -2,24 +2,21 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { runMigrations } from "graphile-worker";
 import type { Client } from "pg";
 import { graphileLogger, type Logger } from "../log.ts";
+import { attach, attachLocks, preparationLock } from "./attach.ts";
 import { backoff, isAway } from "./away.ts";
-import { explainLocks } from "./blockers.ts";
 import { connect } from "./client.ts";
 import { migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
-import { createPosSchema, ensurePosIndexes, loadDemoData, posProblems } from "./pos.ts";
-
-/** Held by the one process that prepares the database. */
-const preparationLock = 7_041_948_524;
+import { createPosSchema, loadDemoData, posProblems } from "./pos.ts";
 
 /** How long a start waits for a database that starts as well, or that is failing over. */
 const patienceMs = 30_000;
 
 /**
- * The longest wait for a lock on the POS's tables: of a migration, of our triggers (which ask again
- * and again, 400 ms at a time), and of an index, which makes nobody wait.
+ * The longest wait for a lock: of a migration, of our triggers (which ask for the POS's tables 25 ms at a
+ * time), and of an index, which makes nobody wait.
  */
-const lockTimeouts = { migration: 5_000, triggers: 20_000, index: 60_000 };
+const lockTimeouts = { migration: 5_000, ...attachLocks };
 
 export type PreparationOptions = {
   createPos?: boolean;
@@ -37,8 +34,9 @@ export class PosSchemaError extends Error {
 /**
  * Makes a database ready to work with: checks the POS's tables (or creates them where `createPos`
  * allows and there are none), migrates our schemas and Graphile Worker's, loads the demo data where
- * `demo` allows and there is no store, builds our indexes. Safe to run by any number of processes
- * at once.
+ * `demo` allows and there is no store, puts our triggers and indexes on. Safe to run by any number of
+ * processes at once. Returns false when the POS was using its tables, and triggers and indexes are left
+ * for keepAttaching.
  * Throws PosSchemaError with every missing table and column before anything is changed, and
  * MigrationError when a lock is not had in time, naming who holds it.
  */
@@ -46,7 +44,7 @@ export async function prepareDatabase(
   ownerUrl: string,
   log: Logger,
   options: PreparationOptions = {},
-): Promise<void> {
+): Promise<boolean> {
   const until = performance.now() + patienceMs;
   const wait = backoff(250, 4_000);
   for (;;) {
@@ -69,7 +67,7 @@ async function prepare(
   ownerUrl: string,
   log: Logger,
   { createPos = false, demo = false, locks = lockTimeouts, signal }: PreparationOptions,
-): Promise<void> {
+): Promise<boolean> {
   const client = await connect(ownerUrl, "nexus-prepare");
   try {
     await checkVersion(client);
@@ -85,15 +83,7 @@ async function prepare(
     await migrate(ownerUrl, log, locks.migration);
     await migrateGraphileWorker(ownerUrl, log);
     if (demo) await loadDemoData(client, log);
-    if (await isDetached(client)) {
-      log.warn("detached from the POS's tables: stock is checked by full passes");
-    } else {
-      await explainLocks(client, ownerUrl, "our triggers on the POS's tables", () =>
-        attach(client, locks.triggers),
-      );
-      await client.query("select set_config('lock_timeout', $1, false)", [String(locks.index)]);
-      await ensurePosIndexes(client, ownerUrl, log);
-    }
+    return await attach(client, ownerUrl, log, locks);
   } finally {
     await client.end();
   }
@@ -106,19 +96,6 @@ async function checkVersion(client: Client): Promise<void> {
   if (rows[0] && rows[0].number < 150_000) {
     throw new PosSchemaError(`Expected PostgreSQL 15 or newer, got ${rows[0].version}`);
   }
-}
-
-async function isDetached(client: Client): Promise<boolean> {
-  const { rowCount } = await client.query("select from nexus_engine.detached");
-  return Boolean(rowCount);
-}
-
-/** Puts our triggers on the POS's tables; gives up rather than make the shops wait for a lock. */
-async function attach(client: Client, lockTimeoutMs: number): Promise<void> {
-  await client.query("begin");
-  await client.query("select set_config('lock_timeout', $1, true)", [String(lockTimeoutMs)]);
-  await client.query("select nexus_engine.attach()");
-  await client.query("commit");
 }
 
 /** Tries again and again: a session that waits inside a statement would block a concurrent index build. */

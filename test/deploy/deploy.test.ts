@@ -146,7 +146,7 @@ async function sellDuring(
   pool: Pool,
   store: string,
   product: string,
-  work: () => Promise<void>,
+  work: () => Promise<unknown>,
 ): Promise<number> {
   let going = true;
   const ended = work().finally(() => {
