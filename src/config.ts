@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { parseTarget } from "./database/hosts.ts";
+import { expectation } from "./expectations.ts";
 
 /** Mutations a minute, of a user and of all users of a store. */
 export type MutationLimits = { user: number; store: number };
@@ -44,6 +45,8 @@ const Environment = z.object({
   PORT: port.optional(),
   SECRET_KEY: secretKey.optional(),
   SECRET_KEY_PREVIOUS: secretKey.optional(),
+  TOKEN_AUDIENCE: z.string().optional(),
+  TOKEN_ISSUER: z.string().optional(),
   NODE_ENV: z.enum(["development", "production", "test"]).optional(),
   LOG_LEVEL: z.enum(["fatal", "error", "warn", "info", "debug", "trace", "silent"]).optional(),
   WORKER_CONCURRENCY: z.coerce.number().int().min(1).max(100).default(4),
@@ -70,6 +73,8 @@ export type Config = {
   secretKey: string | undefined;
   /** What the POS signed with before, while tokens of that time are still about. */
   previousSecretKey: string | undefined;
+  /** What the POS's tokens say in aud and iss; absent: these are not looked at. */
+  expectedClaims: { audience: string | undefined; issuer: string | undefined };
   /** Absent in the environment: production with DATABASE_URL, development without. */
   environment: "development" | "production" | "test";
   /** Absent in the environment: info with DATABASE_URL, warn without, where a person looks on. */
@@ -93,10 +98,15 @@ export class ConfigError extends Error {
 export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   // An empty value is how compose files and shells say "not set".
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
-  const parsed = Environment.safeParse(given);
+  const parsed = Environment.safeParse(given, { error: expectation });
   const problems = parsed.success
     ? []
-    : parsed.error.issues.map((issue) => `${issue.path.join(".")}: ${issue.message}`);
+    : parsed.error.issues.map(({ code, path: [name = ""], message }) =>
+        // Our own say what came, where that may be shown.
+        code === "custom"
+          ? `${String(name)}: ${message}`
+          : `${String(name)}: ${message}, got ${JSON.stringify(given[String(name)])}`,
+      );
   if (given.DATABASE_URL && !given.SECRET_KEY) {
     problems.push(
       "SECRET_KEY: expected the POS's own key, because DATABASE_URL is set; got nothing",
@@ -130,6 +140,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
     port: e.PORT,
     secretKey: e.SECRET_KEY,
     previousSecretKey: e.SECRET_KEY_PREVIOUS,
+    expectedClaims: { audience: e.TOKEN_AUDIENCE, issuer: e.TOKEN_ISSUER },
     environment: e.NODE_ENV ?? (e.DATABASE_URL ? "production" : "development"),
     logLevel: e.LOG_LEVEL ?? (e.DATABASE_URL ? "info" : "warn"),
     workerConcurrency: e.WORKER_CONCURRENCY,

@@ -4,8 +4,9 @@ import { keepRunning } from "./database/keep-running.ts";
 import { type Database, openDatabase } from "./database/open.ts";
 import { createPool } from "./database/pools.ts";
 import { secretKeys } from "./graphql/token.ts";
+import { createHealth, type Health } from "./health.ts";
 import { startHttp } from "./http.ts";
-import { createLog, type Logger } from "./log.ts";
+import { adoptStandardError, createLog, type Logger } from "./log.ts";
 import { within } from "./within.ts";
 import { startWorker } from "./worker/run.ts";
 
@@ -28,7 +29,9 @@ export async function startEngine(
   options: { createPosSchema?: boolean; signal?: AbortSignal } = {},
 ): Promise<Engine> {
   const log = createLog(config.logLevel);
-  const stops: (() => Promise<void>)[] = [];
+  const health = createHealth();
+  const giveBackStandardError = adoptStandardError(log);
+  const stops: (() => Promise<void>)[] = [async () => giveBackStandardError()];
   // In the reverse order of the start: HTTP, then the worker, then the pools, then Postgres.
   const stop = async () => {
     for (const next of stops.splice(0).reverse()) await next();
@@ -57,7 +60,7 @@ export async function startEngine(
       const pool = pooled ? workerPool(workerUrl, concurrency) : directPool;
       const worker = await keepRunning(
         "worker",
-        () => startWorker({ pool, directPool, concurrency, settings: config, log }),
+        () => startWorker({ pool, directPool, concurrency, settings: config, log, health }),
         log,
       );
       failed = worker.failed;
@@ -88,19 +91,22 @@ export async function startEngine(
         nextFreePort: config.port === undefined,
         environment: config.environment,
         secretKeys: secretKeys(database.secretKey, config.previousSecretKey),
+        expectedClaims: config.expectedClaims,
         pool,
         listening,
         statementTimeoutMs: config.statementTimeoutMs,
         mutationLimits: config.mutationLimits,
         corsOrigins: config.corsOrigins,
         log,
-        isReady: () => takesWrites(pool),
+        isReady: () => takesWrites(pool, health),
+        health,
       });
       url = http.url;
       stops.push(() => http.close());
     }
     return { database, log, url, failed, stop };
   } catch (error) {
+    log.debug({ err: error }, "the start failed");
     await stop().catch((err: unknown) => log.error({ err }, "the stop was not clean"));
     throw error;
   }
@@ -109,13 +115,20 @@ export async function startEngine(
 /** A request would have the same wait for a connection; whoever asks does not wait that long. */
 const readyWithinMs = 2_000;
 
-/** Whether the API could do its work now: a standby answers, but takes no writes. */
-async function takesWrites(pool: Pool): Promise<boolean> {
-  const asked = pool.query<{ writable: boolean }>(
-    "select not pg_catalog.pg_is_in_recovery() as writable",
+/**
+ * Whether the API could do its work now: a standby answers, but takes no writes. Warns of clocks that are
+ * wrong, of which a worker elsewhere may have told the database.
+ */
+export async function takesWrites(pool: Pool, health: Pick<Health, "warn">): Promise<boolean> {
+  const asked = pool.query<{ writable: boolean; warnings: string[] }>(
+    `select not pg_catalog.pg_is_in_recovery() as writable,
+       array(select w.message from nexus_engine.clock_warnings() w) as warnings`,
   );
   return within(readyWithinMs, asked).then(
-    ({ rows }) => rows[0]?.writable === true,
+    ({ rows: [row] }) => {
+      health.warn("clocks", row?.warnings.join("; ") || undefined);
+      return row?.writable === true;
+    },
     () => false,
   );
 }

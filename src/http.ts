@@ -7,6 +7,8 @@ import { type Config, defaultMutationLimits, type MutationLimits } from "./confi
 import { makeCors } from "./cors.ts";
 import { withRequestId } from "./graphql/request-id.ts";
 import { startGraphQL } from "./graphql/server.ts";
+import type { ExpectedClaims } from "./graphql/token.ts";
+import type { Health } from "./health.ts";
 import type { Logger } from "./log.ts";
 
 export type HttpOptions = {
@@ -17,6 +19,8 @@ export type HttpOptions = {
   environment: Config["environment"];
   /** What the POS signs its tokens with; two while a key is being replaced. */
   secretKeys: Uint8Array[];
+  /** What its tokens say they are for and from, where that is to be checked. */
+  expectedClaims?: ExpectedClaims;
   /** Connections that act as nexus_server; not ended here. */
   pool: Pool;
   /** One more that listens for announcements: not through PgBouncer. Default: one of the pool's. */
@@ -26,7 +30,10 @@ export type HttpOptions = {
   /** Exact origins whose pages may use the API. */
   corsOrigins?: readonly string[];
   log: Logger;
+  /** Whether the database takes writes now. */
   isReady: () => Promise<boolean>;
+  /** Of the worker in this process. */
+  health?: Pick<Health, "problems" | "warnings">;
   /** Shorter ones, for tests. */
   requestLimits?: Partial<typeof requestLimits>;
   /** See GraphQLOptions. */
@@ -72,8 +79,14 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const ownRoutes: Record<string, (res: ServerResponse) => void | Promise<void>> = {
     "/health/live": (res) => sendJson(res, 200, { status: "ok" }),
     "/health/ready": async (res) => {
-      const ready = await isReady();
-      sendJson(res, ready ? 200 : 503, { status: ready ? "ok" : "unavailable" });
+      const problems = (await isReady()) ? [] : ["the database does not take writes"];
+      problems.push(...(options.health?.problems() ?? []));
+      const warnings = options.health?.warnings() ?? [];
+      sendJson(res, problems.length > 0 ? 503 : 200, {
+        status: problems.length > 0 ? "unavailable" : "ok",
+        ...(problems.length > 0 && { problems }),
+        ...(warnings.length > 0 && { warnings }),
+      });
     },
   };
 

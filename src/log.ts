@@ -23,8 +23,7 @@ export function createLog(level: string, destination: DestinationStream = stderr
       redact: ["payload", "token", "connectionString"],
       serializers: { err: withoutData },
       hooks: {
-        streamWrite: (line) =>
-          secrets.reduce((text, [secret, shown]) => text.replaceAll(secret, shown), line),
+        streamWrite: withoutSecrets,
       },
     },
     destination,
@@ -33,19 +32,63 @@ export function createLog(level: string, destination: DestinationStream = stderr
 
 const stderr = () => pino.destination(2);
 
+/** A text of any kind as it may be shown. */
+export function withoutSecrets(text: string): string {
+  return secrets.reduce((shown, [secret, instead]) => shown.replaceAll(secret, instead), text);
+}
+
+/**
+ * Has what libraries would print on standard error, and the warnings of Node, come through the log: as
+ * lines of JSON, and without data. Until the returned function is called.
+ */
+export function adoptStandardError(log: Logger): () => void {
+  const through =
+    (level: "error" | "warn") =>
+    (...given: unknown[]) => {
+      const err = given.find((value) => value instanceof Error);
+      const words = given.filter((value) => typeof value === "string");
+      log[level]({ library: true, ...(err && { err }) }, cut(words.join(" "), mostChars));
+    };
+  const { error, warn, trace } = console;
+  Object.assign(console, {
+    error: through("error"),
+    warn: through("warn"),
+    trace: through("warn"),
+  });
+  const onWarning = ({ message }: Error) => log.warn({ library: true }, cut(message, mostChars));
+  const printing = process.listeners("warning");
+  process.removeAllListeners("warning").on("warning", onWarning);
+  return () => {
+    Object.assign(console, { error, warn, trace });
+    process.off("warning", onWarning);
+    for (const listener of printing) process.on("warning", listener);
+  };
+}
+
+/** Of a text that an error quotes, which may be all that a client sent. */
+const mostChars = 2_000;
+
+function cut(text: string, most: number): string {
+  return text.length > most ? `${text.slice(0, most)}… (${text.length} characters)` : text;
+}
+
 /** An error without the rows and values that Postgres names: it knows no limits in what it quotes. */
 function withoutData(error: Error): unknown {
-  const { detail: _, internalQuery: __, ...shown } = pino.stdSerializers.err(error);
+  const { detail: _, internalQuery: __, ...all } = pino.stdSerializers.err(error);
+  // Data exceptions quote the value itself.
+  const isDataException = /^22...$/.test(String(all["code"]));
+  const said = isDataException ? error.message.replace(/".*"/s, '"…"') : error.message;
+  // A stack begins with the message: shortened there, it still says where.
+  const brief = (text: string) => text.replace(error.message, () => cut(said, mostChars));
+  const shown: Record<string, unknown> = { ...all };
+  for (const [name, value] of Object.entries(all)) {
+    if (typeof value === "string") shown[name] = cut(brief(value), 2 * mostChars);
+  }
   if (typeof shown["where"] === "string") {
     shown["where"] = shown["where"]
       .split("\n")
       .filter((line) => /^(PL\/pgSQL|SQL) function /.test(line))
       .join("\n");
-  }
-  // Data exceptions quote the value itself.
-  if (typeof shown["code"] === "string" && /^22...$/.test(shown["code"])) {
-    const message = error.message.replace(/".*"/s, '"…"');
-    return { ...shown, message, stack: error.stack?.replace(error.message, () => message) };
   }
   return shown;
 }

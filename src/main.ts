@@ -17,6 +17,7 @@ async function main(): Promise<void> {
   console.log(`Nexus POS Insights is running.
   GraphQL   ${engine.url}/graphql
   Database  ${engine.database.description}`);
+  if (engine.database.embedded) console.log("  SQL       npm run psql");
   if (config.environment === "development") console.log(`  Explore   ${engine.url}/`);
   if (engine.database.embedded && engine.url) {
     console.log(await describeDemo(engine.database, engine.url));

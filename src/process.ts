@@ -1,4 +1,5 @@
-import type { Logger } from "./log.ts";
+import { explainFailure } from "./database/start-failure.ts";
+import { type Logger, withoutSecrets } from "./log.ts";
 
 /** One Ctrl-C can arrive twice: from the terminal, and from npm, which hands it on. */
 const sameSignalMs = 500;
@@ -33,6 +34,7 @@ export function catchSignals(): Signals {
   };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
+  process.on("uncaughtException", exitWithError);
   return { signalled: promise, signal: stopping.signal };
 }
 
@@ -46,9 +48,14 @@ export async function runUntilStopped(
   failed: Promise<unknown>,
   signalled: Promise<0>,
 ): Promise<never> {
+  const uncaught = Promise.withResolvers<never>();
+  process.off("uncaughtException", exitWithError).on("uncaughtException", (err) => {
+    log.error({ err }, "nobody caught this error");
+    uncaught.reject(err);
+  });
   const exitCode = await Promise.race([
     signalled,
-    failed.then(
+    Promise.race([failed, uncaught.promise]).then(
       () => 1,
       (err: unknown) => {
         log.fatal({ err }, "stopping after a fault");
@@ -69,16 +76,35 @@ export async function runUntilStopped(
   process.exit(exitCode);
 }
 
-/** Ends the process with what a person can act on: the message, not the stack, of our own errors. */
+/** Errors whose message says all that a person needs. */
+const plain = [
+  "ConfigError",
+  "PosSchemaError",
+  "RightsError",
+  "MigrationError",
+  "SessionError",
+  "EmbeddedError",
+  "UsageError",
+];
+
+/** Ends the process with what a person can act on: no stack, and no secret. */
 export function exitWithError(error: unknown): never {
   if (error instanceof Interrupted) process.exit(0);
-  const known =
-    error instanceof Error &&
-    ["ConfigError", "PosSchemaError", "MigrationError", "SessionError", "UsageError"].includes(
-      error.name,
-    );
-  console.error(known ? error.message : error);
+  process.stderr.write(`${withoutSecrets(sentenceFor(error))}\n`);
   process.exit(1);
+}
+
+/** What is printed of an error, before secrets are blotted out. */
+export function sentenceFor(error: unknown): string {
+  if (!(error instanceof Error)) return `The start failed: ${error}`;
+  // A migration says which file it was, which is no help where a disk is full.
+  const known = error.name === "MigrationError" || !plain.includes(error.name);
+  const sentence = known ? explainFailure(error) : undefined;
+  if (plain.includes(error.name)) return sentence ?? error.message;
+  return (
+    sentence ??
+    `The start failed: ${error.message || error.name}. With LOG_LEVEL=debug the log says where.`
+  );
 }
 
 export class UsageError extends Error {

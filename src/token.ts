@@ -25,7 +25,7 @@ async function main(): Promise<void> {
       .finally(() => client.end());
     if (!rows[0]) throw new UsageError(`--user: no user of the POS has the e-mail ${values.user}`);
     const key = new TextEncoder().encode(database.secretKey);
-    console.log(await signToken(rows[0].id, key, days * day));
+    console.log(await signToken(rows[0].id, key, days * day, config.expectedClaims));
   } finally {
     await database.close();
   }

@@ -19,8 +19,8 @@ export default defineTask({
       signal.throwIfAborted();
       const batch: Batch | undefined = await transaction(async (client) => {
         const { rows } = await client.query<Batch>(
-          "select * from nexus_engine.compare_rollups_batch($1, $2, $3, $4)",
-          [after, settings.storesPerJob, nightsForAll, new Date()],
+          "select * from nexus_engine.compare_rollups_batch($1, $2, $3, now())",
+          [after, settings.storesPerJob, nightsForAll],
         );
         return rows[0];
       });

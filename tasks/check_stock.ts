@@ -5,7 +5,7 @@ import { defineTask } from "../src/worker/define-task.ts";
  * Nightly: compares stock_watch with productos, store by batch of stores, and repairs differences,
  * which triggers that were off or by-passed leave behind. The hourly refresh then tells of them.
  * After attach() it finds what happened before the triggers were there: until it is through, each pass
- * looks at every product.
+ * looks at every product. Notes which insights are of which product, where nobody has.
  */
 export default defineTask({
   payload: z.strictObject({ _cron: z.unknown().optional() }),
@@ -23,8 +23,8 @@ export default defineTask({
       signal.throwIfAborted();
       const batch: Batch | undefined = await transaction(async (client) => {
         const { rows } = await client.query<Batch>(
-          "select * from nexus_engine.check_stock_batch($1, $2, $3)",
-          [after, settings.storesPerJob, new Date()],
+          "select * from nexus_engine.check_stock_batch($1, $2, now())",
+          [after, settings.storesPerJob],
         );
         return rows[0];
       });
@@ -36,6 +36,7 @@ export default defineTask({
     if (attached && !followed) {
       await transaction((client) => client.query("select nexus_engine.follow_triggers()"));
     }
+    await transaction((client) => client.query("select nexus_engine.note_product_insights()"));
     if (repaired > 0 && followed) {
       log.warn({ repaired }, "products were low or out without our knowing");
     }

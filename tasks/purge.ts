@@ -15,15 +15,14 @@ export default defineTask({
         deleted += rows[0].deleted;
       }
     };
-    const now = new Date();
     return {
       deleted: await untilNone(
-        "select nexus_engine.purge($1, make_interval(days => $2), 5000) as deleted",
-        [now, settings.insightRetentionDays],
+        "select nexus_engine.purge(now(), make_interval(days => $1), 5000) as deleted",
+        [settings.insightRetentionDays],
       ),
       jobs: await untilNone(
-        "select nexus_engine.purge_jobs($1, make_interval(days => $2), $3, 5000) as deleted",
-        [now, settings.jobRunRetentionDays, settings.jobRunsKept],
+        "select nexus_engine.purge_jobs(now(), make_interval(days => $1), $2, 5000) as deleted",
+        [settings.jobRunRetentionDays, settings.jobRunsKept],
       ),
     };
   },

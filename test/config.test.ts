@@ -64,6 +64,20 @@ describe("the configuration", () => {
     refused({ SECRET_KEY: secret, SECRET_KEY_PREVIOUS: secret }, /^ {2}SECRET_KEY_PREVIOUS: /m);
   });
 
+  it("says what it expected and what came", () => {
+    assert.throws(
+      () => readConfig({ PORT: "abc", WORKER_CONCURRENCY: "0", LOG_LEVEL: "todo" }),
+      (error: Error) => {
+        assert.deepEqual(error.message.split("\n  ").slice(1), [
+          'PORT: expected a number, got "abc"',
+          'LOG_LEVEL: expected one of fatal, error, warn, info, debug, trace, silent, got "todo"',
+          'WORKER_CONCURRENCY: expected a number of at least 1, got "0"',
+        ]);
+        return true;
+      },
+    );
+  });
+
   it("never shows a value that is a secret", () => {
     const marks = ["corta-MARCA", "mysql://u:MARCA@db/pos"];
     assert.throws(

@@ -3,6 +3,7 @@ import { Agent, request } from "node:http";
 import { after, before, describe, it } from "node:test";
 import type { Pool } from "pg";
 import { signToken } from "../src/graphql/token.ts";
+import { createHealth } from "../src/health.ts";
 import { type HttpOptions, startHttp } from "../src/http.ts";
 import { createLog } from "../src/log.ts";
 import { createTestDatabase, type TestDatabase } from "./support/database.ts";
@@ -62,7 +63,39 @@ describe("the HTTP server", () => {
       ready = answer;
       const response = await get("/health/ready");
       assert.equal(response.status, status);
-      assert.deepEqual(await response.json(), { status: status === 200 ? "ok" : "unavailable" });
+      assert.deepEqual(
+        await response.json(),
+        status === 200
+          ? { status: "ok" }
+          : { status: "unavailable", problems: ["the database does not take writes"] },
+      );
+    }
+  });
+
+  it("says what its worker cannot do, and what a person should know", async () => {
+    let ms = 0;
+    const health = createHealth(() => ms);
+    const server = await start({ health, isReady: async () => true });
+    const ask = async () => {
+      const response = await fetch(`${server.url}/health/ready`);
+      return [response.status, await response.json()];
+    };
+    try {
+      assert.deepEqual(await ask(), [200, { status: "ok" }]);
+      health.warn("clock", "the clock is wrong");
+      assert.deepEqual(await ask(), [200, { status: "ok", warnings: ["the clock is wrong"] }]);
+      health.failed("the drain", Object.assign(new Error("geheim"), { code: "40001" }));
+      ms = 31_000;
+      assert.deepEqual(await ask(), [
+        503,
+        {
+          status: "unavailable",
+          problems: ["the drain has failed for 31 s, last with 40001"],
+          warnings: ["the clock is wrong"],
+        },
+      ]);
+    } finally {
+      await server.close();
     }
   });
 

@@ -1,6 +1,14 @@
--- producto_id is read from extra_data only where it looks like an id: one bad row of another
--- program must not break the whole list.
-create or replace view nexus_api.insights with (security_barrier) as
+-- The caller's insights as the POS keeps them, behind a barrier: no condition of a request is tried on the
+-- rows of another store.
+create or replace view nexus_engine.own_insight with (security_barrier) as
+select i.id, i.tipo, i.mensaje, i.nivel_urgencia, i.is_active, i.extra_data, i.created_at
+from public.insights i
+where i.tienda_id = (select nexus_engine.current_tienda_id());
+
+grant execute on function nexus_engine.producto_of(jsonb) to nexus_tienda;
+
+-- No barrier here, so that what is shown is computed after the order and the limit of a request.
+create or replace view nexus_api.insights with (security_barrier = false) as
 select
   i.id,
   i.tipo::text as tipo,
@@ -8,13 +16,32 @@ select
   i.nivel_urgencia::text as nivel_urgencia,
   i.is_active,
   i.extra_data,
-  i.created_at,
-  case when i.extra_data ->> 'producto_id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'
-    then (i.extra_data ->> 'producto_id')::uuid end as producto_id,
+  nexus_engine.usable_instant(i.created_at) as created_at,
+  nexus_engine.producto_of(i.extra_data) as producto_id,
   nexus_engine.urgencia_rank(i.nivel_urgencia) as urgencia_rank
-from public.insights i
-where i.tienda_id = (select nexus_engine.current_tienda_id());
+from nexus_engine.own_insight i;
 grant select on nexus_api.insights to nexus_tienda;
+
+-- Ids among which are those of all insights of a product of the store, and maybe more: src/graphql/relations.ts
+-- looks for them there.
+create or replace function nexus_api.insights_of_producto(producto_id uuid)
+returns uuid[] language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select coalesce((select case when nexus_engine.product_insights_known() then array(
+    select o.insight_id from nexus_engine.open_insight o
+    where o.tienda_id = p.tienda_id and o.subject = p.id::text and o.insight_id is not null
+      and o.tipo = any (array(select t.tipo from nexus_engine.insight_type t where t.kind = 'state'))
+    union all
+    select k.insight_id from nexus_engine.product_insight k where k.producto_id = p.id
+  ) else array(
+    select i.id from public.insights i
+    where i.tienda_id = p.tienda_id and nexus_engine.producto_of(i.extra_data) = p.id
+  ) end
+  from public.productos p
+  where p.id = insights_of_producto.producto_id and p.tienda_id = (select nexus_engine.current_tienda_id())), '{}')
+$$;
+comment on function nexus_api.insights_of_producto(uuid) is E'@behavior -*';
+grant execute on function nexus_api.insights_of_producto(uuid) to nexus_tienda;
 
 comment on view nexus_api.insights is E'@name insight\n@primaryKey id\n@foreignKey (producto_id) references nexus_api.productos (id)|@fieldName producto|@foreignFieldName insights\nSomething the store owner should know or do.';
 comment on column nexus_api.insights.id is E'@notNull';
@@ -23,9 +50,9 @@ comment on column nexus_api.insights.mensaje is E'@notNull\nWhat to show to the 
 comment on column nexus_api.insights.nivel_urgencia is E'@notNull\n@behavior +filterBy\n`CRITICA`, `ALTA`, `MEDIA` or `BAJA`.';
 comment on column nexus_api.insights.is_active is E'@notNull\n@behavior +filterBy\nFalse once dismissed, resolved or replaced by a newer one.';
 comment on column nexus_api.insights.extra_data is 'The numbers of the message. Its keys depend on the type.';
-comment on column nexus_api.insights.created_at is E'@notNull\n@behavior +orderBy +filterBy';
+comment on column nexus_api.insights.created_at is E'@behavior +orderBy +filterBy\nNull when the POS holds no usable date.';
 comment on column nexus_api.insights.producto_id is E'@behavior -*';
-comment on column nexus_api.insights.urgencia_rank is E'@behavior -*';
+comment on column nexus_api.insights.urgencia_rank is E'@notNull\n@behavior -*';
 
 drop function if exists nexus_api.insight_stats();
 drop type if exists nexus_api.insight_statistics;
@@ -55,15 +82,15 @@ create function nexus_api.insight_stats()
 returns nexus_api.insight_statistics language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   with insight as materialized (
-    select i.tipo::text as tipo, i.nivel_urgencia::text as urgencia, i.is_active, count(*)::int as n
+    select i.tipo, i.nivel_urgencia as urgencia, count(*) as n, count(*) filter (where i.is_active) as active
     from public.insights i
     where i.tienda_id = (select nexus_engine.require_tienda_id())
-    group by 1, 2, 3
+    group by i.tipo, i.nivel_urgencia
   )
   select
     coalesce(sum(n), 0)::int,
-    coalesce(sum(n) filter (where is_active), 0)::int,
-    coalesce(sum(n) filter (where not is_active), 0)::int,
+    coalesce(sum(active), 0)::int,
+    coalesce(sum(n - active), 0)::int,
     array(select row(tipo, sum(n))::nexus_api.insight_count
           from insight group by tipo order by sum(n) desc, tipo),
     array(select row(urgencia, sum(n))::nexus_api.insight_count

@@ -52,3 +52,4 @@ as $$
   select make_interval(secs => floor(p_cost * 60e6 / p_limit) / 1e6)
 $$;
 grant execute on function nexus_engine.take_mutations(uuid, int, int, int, timestamptz) to nexus_server;
+revoke execute on function nexus_engine.take_mutations(uuid, int, int, int, timestamptz) from nexus_worker;

@@ -17,7 +17,7 @@ declare
 begin
   select s.* into store from nexus_engine.store s where s.tienda_id = p_tienda_id;
   time_zone := store.time_zone;
-  hasta := coalesce(p_hasta, nexus_engine.latest_local_day(store.summary_time, time_zone, p_as_of) + 1);
+  hasta := coalesce(p_hasta, nexus_engine.latest_local_day(store.day_starts_at, time_zone, p_as_of));
   if hasta not between date '1900-01-01' and date '2999-12-31' then
     raise exception 'hasta: expected a date from 1900 to 2999, got %', hasta
       using errcode = 'NX001', column = 'hasta';
@@ -33,11 +33,11 @@ begin
   end if;
 
   select array_agg(d.day order by d.day),
-    array_agg(nexus_engine.local_instant(d.day - 1, store.summary_time, store.time_zone) order by d.day)
+    array_agg(nexus_engine.local_instant(d.day, store.day_starts_at, store.time_zone) order by d.day)
   into days, starts
   from (select report_days.desde + n as day from generate_series(0, hasta - report_days.desde) n) d;
   starts_at := starts[1];
-  ends_at := least(nexus_engine.local_instant(hasta, store.summary_time, store.time_zone), p_as_of);
+  ends_at := least(nexus_engine.local_instant(hasta + 1, store.day_starts_at, store.time_zone), p_as_of);
 end;
 $$;
 
@@ -49,7 +49,7 @@ language sql stable parallel safe
 as $$
   select v.created_at
   from nexus_engine.sale v
-  where v.tienda_id = p_tienda_id and v.fecha >= p_until and v.fecha > v.created_at + interval '24 hours'
+  where v.tienda_id = p_tienda_id and v.fecha >= p_until and nexus_engine.is_dated_ahead(v.fecha, v.created_at)
     and v.created_at >= p_from and v.created_at < p_until
 $$;
 

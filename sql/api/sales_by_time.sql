@@ -4,13 +4,15 @@ drop function if exists nexus_engine.sales_by_day(uuid, date, date, timestamptz)
 drop type if exists nexus_api.sales_day, nexus_api.sales_hour;
 
 create type nexus_api.sales_day as (
-  day date, total double precision, tickets int, average_ticket double precision, unusable_rows int
+  day date, total double precision, tickets int, average_ticket double precision, unusable_rows int,
+  pending double precision
 );
 comment on type nexus_api.sales_day is 'What a business day brought.';
-comment on column nexus_api.sales_day.day is E'@notNull\nThe store''s date on which the business day ends.';
+comment on column nexus_api.sales_day.day is E'@notNull\nThe store''s date on which the business day begins.';
 comment on column nexus_api.sales_day.total is E'@notNull\nIn pesos and cents; 0 on a day without sales.';
 comment on column nexus_api.sales_day.tickets is E'@notNull';
 comment on column nexus_api.sales_day.average_ticket is 'In pesos and cents; null on a day without sales.';
+comment on column nexus_api.sales_day.pending is E'@notNull\nHow much of the total is still `pendiente` by other methods than cash, in pesos and cents.';
 comment on column nexus_api.sales_day.unusable_rows is E'@notNull\nTickets left out because their amount or their date cannot be right.';
 
 create type nexus_api.sales_hour as (
@@ -29,11 +31,12 @@ returns nexus_api.sales_day[] language sql stable
 as $$
   select array_agg(row(
       d.day, coalesce(s.total, 0), coalesce(s.tickets, 0),
-      round(s.total / nullif(s.tickets, 0), 2), coalesce(s.unusable, 0) + coalesce(a.unusable, 0)
+      round(s.total / nullif(s.tickets, 0), 2), coalesce(s.unusable, 0) + coalesce(a.unusable, 0),
+      coalesce(s.pending, 0)
     )::nexus_api.sales_day order by d.day)
   from nexus_engine.report_days(p_tienda_id, p_desde, p_hasta, p_as_of) r
   cross join lateral unnest(r.days) with ordinality d (day, n)
-  left join lateral nexus_engine.sold_by_day(p_tienda_id, r.desde, r.hasta, r.ends_at) s on s.day = d.day
+  left join lateral nexus_engine.sold_by_day_v2(p_tienda_id, r.desde, r.hasta, r.ends_at) s on s.day = d.day
   left join lateral (
     select width_bucket(t.at, r.starts) as n, count(*) as unusable
     from nexus_engine.tickets_ahead(p_tienda_id, r.starts_at, r.ends_at) t
@@ -62,7 +65,7 @@ returns nexus_api.sales_day[] language sql stable security definer set search_pa
 as $$
   select nexus_engine.sales_by_day(nexus_engine.require_tienda_id(), desde, hasta, now())
 $$;
-comment on function nexus_api.sales_by_day(date, date) is E'@notNull\nSales of each business day from `desde` to `hasta`, both included, days without sales as well. A business day runs from one summary time of the store to the next and bears the date on which it ends. By default the last 30, with the one that is running; at most 732.';
+comment on function nexus_api.sales_by_day(date, date) is E'@notNull\nSales of each business day from `desde` to `hasta`, both included, days without sales as well. A business day runs from one `dayStartsAt` of the store to the next and bears the date on which it begins. By default the last 30, with the one that is running; at most 732.';
 grant execute on function nexus_api.sales_by_day(date, date) to nexus_tienda;
 
 -- nexus_engine.sales_by_hour for the caller's store, now. Errors: NX001 as there; NX003 without a store.

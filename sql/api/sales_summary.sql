@@ -15,13 +15,14 @@ comment on column nexus_api.best_seller.unidad is E'@notNull\n`unidad`, or `kg`,
 create type nexus_api.sales_period as (
   desde date, hasta date, total double precision, tickets int,
   previous_total double precision, previous_tickets int,
-  total_change_percent double precision, tickets_change_percent double precision
+  total_change_percent double precision, tickets_change_percent double precision, pending double precision
 );
 comment on type nexus_api.sales_period is 'Sales of some business days, beside those of as many days before, up to the same time of day.';
 comment on column nexus_api.sales_period.desde is E'@notNull\nThe first business day.';
 comment on column nexus_api.sales_period.hasta is E'@notNull\nThe last business day.';
 comment on column nexus_api.sales_period.total is E'@notNull\nIn pesos and cents.';
 comment on column nexus_api.sales_period.tickets is E'@notNull';
+comment on column nexus_api.sales_period.pending is E'@notNull\nHow much of the total is still `pendiente` by other methods than cash, in pesos and cents.';
 comment on column nexus_api.sales_period.previous_total is E'@notNull\nTotal of as many days before, in pesos and cents.';
 comment on column nexus_api.sales_period.previous_tickets is E'@notNull\nTickets of as many days before.';
 comment on column nexus_api.sales_period.total_change_percent is 'Change of the total, one decimal; null when nothing was sold before.';
@@ -29,7 +30,7 @@ comment on column nexus_api.sales_period.tickets_change_percent is 'Change of th
 
 create type nexus_api.sales_summary as (
   desde date, hasta date, total double precision, tickets int, average_ticket double precision,
-  most_used_payment_method text, best_seller nexus_api.best_seller, unusable_rows int,
+  most_used_payment_method text, best_seller nexus_api.best_seller, unusable_rows int, pending double precision,
   today nexus_api.sales_period, yesterday nexus_api.sales_period,
   week nexus_api.sales_period, month nexus_api.sales_period
 );
@@ -41,6 +42,7 @@ comment on column nexus_api.sales_summary.tickets is E'@notNull';
 comment on column nexus_api.sales_summary.average_ticket is 'In pesos and cents; null without sales.';
 comment on column nexus_api.sales_summary.most_used_payment_method is 'By number of tickets, as the POS writes it, such as `efectivo`; null without sales.';
 comment on column nexus_api.sales_summary.best_seller is 'Null without sales.';
+comment on column nexus_api.sales_summary.pending is E'@notNull\nHow much of the total is still `pendiente` by other methods than cash, in pesos and cents.';
 comment on column nexus_api.sales_summary.unusable_rows is E'@notNull\nTickets left out because their amount or their date cannot be right.';
 comment on column nexus_api.sales_summary.today is E'@notNull\nThe running business day, whatever the dates of the report.';
 comment on column nexus_api.sales_summary.yesterday is E'@notNull\nThe last complete business day.';
@@ -55,25 +57,26 @@ as $$
   select row(
     p.desde, p.hasta, s.total, s.tickets, b.total, b.tickets,
     nexus_engine.change_percent(s.total, b.total),
-    nexus_engine.change_percent(s.tickets, b.tickets))::nexus_api.sales_period
+    nexus_engine.change_percent(s.tickets, b.tickets), s.pending)::nexus_api.sales_period
   from nexus_engine.store store
   cross join lateral (
     select d.hasta, d.hasta - p_length + 1 as desde
-    from (values (nexus_engine.latest_local_day(store.summary_time, store.time_zone, p_as_of) + 1 - p_back)) d (hasta)
+    from (values (nexus_engine.latest_local_day(store.day_starts_at, store.time_zone, p_as_of) - p_back)) d (hasta)
   ) p
   cross join lateral (
     select least(
       case when p_back = 0
         then ((p_as_of at time zone store.time_zone) - make_interval(days => p_length)) at time zone store.time_zone end,
-      nexus_engine.local_instant(p.desde - 1, store.summary_time, store.time_zone)) as previous_ends_at
+      nexus_engine.local_instant(p.desde, store.day_starts_at, store.time_zone)) as previous_ends_at
   ) i
   cross join lateral (
-    select coalesce(sum(d.total), 0) as total, coalesce(sum(d.tickets), 0) as tickets
-    from nexus_engine.sold_by_day(p_tienda_id, p.desde, p.hasta, p_as_of) d
+    select coalesce(sum(d.total), 0) as total, coalesce(sum(d.tickets), 0) as tickets,
+      coalesce(sum(d.pending), 0) as pending
+    from nexus_engine.sold_by_day_v2(p_tienda_id, p.desde, p.hasta, p_as_of) d
   ) s
   cross join lateral (
     select coalesce(sum(d.total), 0) as total, coalesce(sum(d.tickets), 0) as tickets
-    from nexus_engine.sold_by_day(p_tienda_id, p.desde - p_length, p.desde - 1, i.previous_ends_at) d
+    from nexus_engine.sold_by_day_v2(p_tienda_id, p.desde - p_length, p.desde - 1, i.previous_ends_at) d
   ) b
   where store.tienda_id = p_tienda_id
 $$;
@@ -92,12 +95,13 @@ as $$
   )
   select row(
     d.desde, d.hasta, s.total, s.tickets, round(s.total / nullif(s.tickets, 0), 2),
-    (select m.metodo_pago from nexus_engine.sold_by_method(p_tienda_id, d.desde, d.hasta, d.ends_at) m
+    (select m.metodo_pago from nexus_engine.sold_by_method_v2(p_tienda_id, d.desde, d.hasta, d.ends_at) m
       order by m.tickets desc, m.metodo_pago limit 1),
     (select row(p.producto_id, p.nombre, p.sku, p.units, nexus_engine.unit_of_product(p.producto_id))::nexus_api.best_seller
       from nexus_engine.product_sales(p_tienda_id, d.desde, d.hasta, d.ends_at) p
       order by p.units desc, p.nombre, p.producto_id limit 1),
     s.unusable + (select count(*) from nexus_engine.tickets_ahead(p_tienda_id, d.starts_at, d.ends_at)),
+    s.pending,
     nexus_engine.sales_period(p_tienda_id, 0, 1, p_as_of),
     nexus_engine.sales_period(p_tienda_id, 1, 1, p_as_of),
     nexus_engine.sales_period(p_tienda_id, 0, 7, p_as_of),
@@ -105,8 +109,8 @@ as $$
   from days d
   cross join lateral (
     select coalesce(sum(t.total), 0) as total, coalesce(sum(t.tickets), 0) as tickets,
-      coalesce(sum(t.unusable), 0) as unusable
-    from nexus_engine.sold_by_day(p_tienda_id, d.desde, d.hasta, d.ends_at) t
+      coalesce(sum(t.unusable), 0) as unusable, coalesce(sum(t.pending), 0) as pending
+    from nexus_engine.sold_by_day_v2(p_tienda_id, d.desde, d.hasta, d.ends_at) t
   ) s
 $$;
 

@@ -9,21 +9,28 @@ select
   s.critical_threshold::double precision as critical_threshold,
   s.lead_time_days,
   s.cash_methods,
-  s.muted_types
+  s.muted_types,
+  s.counted_pending_methods,
+  s.day_starts_at,
+  c.minutes as pos_clock_skew_minutes
 from nexus_engine.store s
+left join nexus_engine.pos_clock c on c.tienda_id = s.tienda_id
 where s.tienda_id = (select nexus_engine.current_tienda_id());
 grant select on nexus_api.store_settings to nexus_tienda;
 
 comment on view nexus_api.store_settings is E'@name store_settings\n@behavior -query:resource:list -query:resource:connection -query:resource:single\nThe settings that apply to the store: its own, else the defaults.';
 comment on column nexus_api.store_settings.time_zone is E'@notNull\nIANA name, such as `America/Argentina/Buenos_Aires`.';
-comment on column nexus_api.store_settings.summary_time is E'@notNull\nLocal time at which a business day ends and its summary is written.';
+comment on column nexus_api.store_settings.summary_time is E'@notNull\nLocal time at which the summary of the day that runs is written; it is completed when the day ends.';
 comment on column nexus_api.store_settings.weekly_summary_dow is E'@notNull\nDay of the weekly summary, 1 = Monday to 7 = Sunday.';
 comment on column nexus_api.store_settings.weekly_summary_time is E'@notNull\nLocal time of the weekly summary.';
 comment on column nexus_api.store_settings.low_stock_threshold is E'@notNull\nStock at or below this is low, in what the `unidad` of the product says. Up to 20, a product that goes there is told of within moments; above, within a minute.';
 comment on column nexus_api.store_settings.critical_threshold is E'@notNull\nStock at or below this is critical.';
 comment on column nexus_api.store_settings.lead_time_days is E'@notNull\nDays from ordering goods to having them.';
-comment on column nexus_api.store_settings.cash_methods is E'@notNull\nPayment methods that are money in hand: their tickets count as sold although the POS leaves them `pendiente`.';
+comment on column nexus_api.store_settings.cash_methods is E'@notNull\n@deprecated Use countedPendingMethods.\nThe same as `countedPendingMethods`.';
+comment on column nexus_api.store_settings.counted_pending_methods is E'@notNull\nMethods of payment whose tickets count as sold while they are `pendiente`, which the POS leaves every checkout; empty: only `pagado` ones count.';
+comment on column nexus_api.store_settings.day_starts_at is E'@notNull\nLocal time at which a business day begins; it bears the date on which it begins.';
 comment on column nexus_api.store_settings.muted_types is E'@notNull\nTypes of insight that the store does not want.';
+comment on column nexus_api.store_settings.pos_clock_skew_minutes is E'@readOnly\nBy how many minutes the POS dates new tickets ahead of the time (180: its process runs in Argentina''s time zone instead of UTC), negative when behind; null when they are on time.';
 
 -- The caller's settings; all null without an active user.
 create or replace function nexus_api.store_settings()
@@ -57,9 +64,14 @@ begin
   insert into nexus_engine.store_settings (tienda_id) values (store) on conflict do nothing;
   select * into settings from nexus_engine.store_settings s where s.tienda_id = store for update;
 
+  -- cash_methods is the name of the release before.
+  if patch ? 'cash_methods' then
+    patch := jsonb_build_object('counted_pending_methods', patch -> 'cash_methods') || patch - 'cash_methods';
+  end if;
   for given in select e.key as field, e.value from jsonb_each(patch) e loop
     if given.field not in ('time_zone', 'summary_time', 'weekly_summary_dow', 'weekly_summary_time',
-      'low_stock_threshold', 'critical_threshold', 'lead_time_days', 'cash_methods', 'muted_types') then
+      'low_stock_threshold', 'critical_threshold', 'lead_time_days', 'counted_pending_methods', 'day_starts_at',
+      'muted_types') then
       raise exception '%: expected a setting of a store, got another name', given.field
         using errcode = 'NX001', column = given.field;
     end if;
@@ -82,9 +94,11 @@ begin
     ('critical_threshold', settings.critical_threshold between 0 and nexus_engine.highest_threshold(),
       'a number from 0 to 1,000,000', settings.critical_threshold::text),
     ('lead_time_days', settings.lead_time_days between 0 and 365, 'a number of days from 0 to 365', settings.lead_time_days::text),
-    ('cash_methods', cardinality(settings.cash_methods) between 1 and 20
-      and not exists (select from unnest(settings.cash_methods) m where coalesce(m, '') !~ '^\S(.{0,48}\S)?$'),
-      'from 1 to 20 names of payment methods', settings.cash_methods::text)
+    ('day_starts_at', settings.day_starts_at < time '24:00', 'a time before 24:00', settings.day_starts_at::text),
+    ('counted_pending_methods', cardinality(settings.counted_pending_methods) <= 20
+      and not exists (
+        select from unnest(settings.counted_pending_methods) m where coalesce(m, '') !~ '^\S(.{0,48}\S)?$'),
+      'at most 20 names of payment methods', settings.counted_pending_methods::text)
   ) p (field, ok, expected, got)
   where not p.ok limit 1;
   if found then
@@ -96,7 +110,8 @@ begin
   set time_zone = settings.time_zone, summary_time = settings.summary_time,
     weekly_summary_dow = settings.weekly_summary_dow, weekly_summary_time = settings.weekly_summary_time,
     low_stock_threshold = settings.low_stock_threshold, critical_threshold = settings.critical_threshold,
-    lead_time_days = settings.lead_time_days, cash_methods = settings.cash_methods,
+    lead_time_days = settings.lead_time_days,
+    counted_pending_methods = settings.counted_pending_methods, day_starts_at = settings.day_starts_at,
     muted_types = settings.muted_types
   where s.tienda_id = store;
   select * into shown from nexus_api.store_settings;

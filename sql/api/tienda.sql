@@ -1,6 +1,7 @@
 -- One row, or none without an active user.
 create or replace view nexus_api.tiendas with (security_barrier) as
-select t.id, t.nombre::text as nombre, t.rubro::text as rubro, t.created_at
+select t.id, t.nombre::text as nombre, t.rubro::text as rubro,
+  nexus_engine.usable_instant(t.created_at) as created_at
 from public.tiendas t
 where t.id = (select nexus_engine.current_tienda_id());
 grant select on nexus_api.tiendas to nexus_tienda;
@@ -9,7 +10,7 @@ comment on view nexus_api.tiendas is E'@name tienda\n@behavior -query:resource:l
 comment on column nexus_api.tiendas.id is E'@notNull';
 comment on column nexus_api.tiendas.nombre is E'@notNull';
 comment on column nexus_api.tiendas.rubro is E'@notNull\nTrade of the store, such as `almacen`.';
-comment on column nexus_api.tiendas.created_at is E'@notNull';
+comment on column nexus_api.tiendas.created_at is 'Null when the POS holds no usable date.';
 
 -- The caller's store; all null without an active user.
 create or replace function nexus_api.tienda()

@@ -20,7 +20,9 @@ as $$
     ('nexus_sale_update', 'public.ventas'::regclass, 'update or delete', 'row', null, 'on_sale_change'),
     ('nexus_sale_truncate', 'public.ventas'::regclass, 'truncate', 'statement', null, 'on_sales_truncate'),
     ('nexus_line_update', 'public.detalles_venta'::regclass, 'update or delete', 'row', null, 'on_line_change'),
-    ('nexus_line_truncate', 'public.detalles_venta'::regclass, 'truncate', 'statement', null, 'on_sales_truncate')
+    ('nexus_line_truncate', 'public.detalles_venta'::regclass, 'truncate', 'statement', null, 'on_sales_truncate'),
+    ('nexus_insight_change', 'public.insights'::regclass, 'insert or update of id, tienda_id, extra_data', 'row',
+      'current_user <> ''nexus_worker'' and new.extra_data ->> ''producto_id'' is not null', 'on_insight_change')
 $$;
 
 -- Every trigger of ours that there is on the POS's tables.
@@ -32,8 +34,8 @@ from pg_catalog.pg_trigger t
 join pg_catalog.pg_class c on c.oid = t.tgrelid
 where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\_%' and not t.tgisinternal;
 
--- Whether all of them are there and fire. Without them stock_watch and the rollups do not follow
--- the shops, and nothing reads them.
+-- Whether all that follow the shops are there and fire. Without them stock_watch and the rollups do not,
+-- and nothing reads them.
 create or replace function nexus_engine.attached() returns boolean
 language sql stable parallel safe
 as $$
@@ -94,21 +96,31 @@ as $$
 declare
   was_attached boolean := nexus_engine.attached() and not nexus_engine.has_old_triggers();
   sales_were boolean := nexus_engine.has_triggers(array['public.ventas', 'public.detalles_venta']::regclass[]);
+  insights_were boolean := nexus_engine.has_triggers(array['public.insights']::regclass[]);
 begin
   delete from nexus_engine.detached;
   -- Before the POS's tables are locked: a pass may hold rows of it for seconds. None is added meanwhile.
   if not was_attached then
     delete from nexus_engine.stock_told;
   end if;
-  if not was_attached then
+  if not was_attached or not insights_were then
     -- Before the tables: a roll-up that runs reads them.
     perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
     perform nexus_engine.lock_pos_tables('share row exclusive');
     perform nexus_engine.disable_unwanted_triggers();
-    perform nexus_engine.make_triggers(t) from unnest(array['public.productos', 'public.ventas', 'public.detalles_venta']::regclass[]) t;
+    perform nexus_engine.make_triggers(t)
+    from unnest(array['public.productos', 'public.ventas', 'public.detalles_venta', 'public.insights']::regclass[]) t;
   end if;
   if not sales_were then
     perform nexus_engine.forget_rollups();
+  end if;
+  if not insights_were then
+    delete from nexus_engine.product_insight_known;
+    if exists (select from public.insights) then
+      perform graphile_worker.add_job('check_stock', job_key => 'check_stock:ceiling', max_attempts => 10);
+    else
+      insert into nexus_engine.product_insight_known default values;
+    end if;
   end if;
   if was_attached and nexus_engine.triggers_are_followed() then
     return;
@@ -175,7 +187,7 @@ begin
 end;
 $$;
 
--- Locks the three tables that have triggers of ours, all or none. Whoever writes them waits behind us
+-- Locks the tables that have triggers of ours, all or none. Whoever writes them waits behind us
 -- while we wait, so that is 25 ms at a time, with growing pauses: a sale hardly notices, and none is ever
 -- the one that Postgres ends for a deadlock. Gives up after lock_timeout, a minute without one.
 create or replace function nexus_engine.lock_pos_tables(p_mode text) returns void
@@ -215,8 +227,8 @@ declare
   relation text;
 begin
   foreach relation in array case p_mode
-    when 'access exclusive' then array['productos', 'ventas', 'detalles_venta']
-    else array['ventas', 'detalles_venta', 'productos'] end
+    when 'access exclusive' then array['productos', 'ventas', 'detalles_venta', 'insights']
+    else array['ventas', 'detalles_venta', 'productos', 'insights'] end
   loop
     -- Zero would be no limit at all.
     perform set_config('lock_timeout',

@@ -45,8 +45,8 @@ begin
   insert into nexus_engine.job_run (
     job_id, task, attempt, max_attempts, payload, queued_at, due_at, finished_at, outcome, error_code, error_message)
   values (
-    job.id, job.identifier, job.attempts + 1, job.max_attempts, job.payload, job.created_at, job.run_at,
-    pg_catalog.clock_timestamp(), 'cancelled', 'CANCELLED', p_reason);
+    job.id, job.identifier, job.attempts + 1, job.max_attempts, nexus_engine.kept_payload(job.payload), job.created_at,
+    job.run_at, pg_catalog.clock_timestamp(), 'cancelled', 'CANCELLED', left(p_reason, 4000));
   perform nexus_engine.abandon_request(job.payload, 'CANCELLED');
   return 'cancelled';
 end;

@@ -1,7 +1,7 @@
 -- Enqueues the batches of one scheduled task: jobs of refresh_stores for the stores that are due,
 -- in the caller's transaction. A batch is as much work as p_batch ordinary stores: a store weighs one
 -- and a hundredth of its low products, so that a large one runs alone and delays no other. Stores are due for a type
--- of kind `state` unless untold_stores says that all was told, for one of kind `period` when due_periods
+-- of kind `state` unless untold_stores says that all was told, for one of kind `period` when due_periods_v2
 -- says so. Both are computed from state: a tick that comes late or twice finds what is left to do, or nothing.
 --   p_task: name of the task, part of the job keys.
 --   p_tipos: the types, null for all.
@@ -34,11 +34,10 @@ begin
         cross join lateral unnest(nexus_engine.untold_stores(tipo, active, unsettled)) d (tienda_id)
         order by 1);
     else
-      -- Empty periods are looked at again only by the tasks that refresh everything.
       due := array(
         select distinct d.tienda_id
         from unnest(kinds.tipos) tipo
-        cross join lateral nexus_engine.due_periods(tipo, active, p_as_of, p_tipos is null) d
+        cross join lateral nexus_engine.due_periods_v2(tipo, active, p_as_of) d
         order by 1);
     end if;
     if cardinality(due) = 0 then

@@ -30,6 +30,30 @@ begin
 end;
 $$;
 
+-- A payload as the ledger keeps it: whole up to 8 kB, else how it begins, its size and its SHA-256.
+create or replace function nexus_engine.kept_payload(p_payload json) returns json
+language sql stable parallel safe
+as $$
+  select case when octet_length(p_payload::text) <= 8192 then p_payload
+    else json_build_object('begins', left(p_payload::text, 4096), 'bytes', octet_length(p_payload::text),
+      'sha256', encode(sha256(convert_to(p_payload::text, 'UTF8')), 'hex')) end
+$$;
+
+-- When a job was due: since it was enqueued, where its run_at is -infinity. Before version 17 Postgres cannot
+-- say how late that is.
+create or replace function nexus_engine.due_since(p_run_at timestamptz, p_queued_at timestamptz) returns timestamptz
+language sql immutable parallel safe
+as $$
+  select case when isfinite(p_run_at) then p_run_at else p_queued_at end
+$$;
+
+-- The number of attempts that gives a job another one; no job can have more than 32,767.
+create or replace function nexus_engine.one_attempt_more(p_attempts int, p_max_attempts int) returns int
+language sql immutable parallel safe
+as $$
+  select least(greatest(p_max_attempts, p_attempts + 1), 32767)
+$$;
+
 -- Writes what a worker has to tell about its attempts, many at once. One that failed or was cancelled
 -- is its job's last, one that a shutdown cut short does not count. It writes Graphile Worker's
 -- private table: there is no public way to say either from inside a running job.
@@ -87,8 +111,8 @@ begin
     insert into nexus_engine.job_run as new (
       job_id, task, attempt, max_attempts, payload, tiendas, queued_at, due_at, started_at, finished_at,
       outcome, error_code, error_message, counts, worker)
-    select t.job, k.identifier, t.attempt, (t.queued).max_attempts, (t.queued).payload, t.tiendas,
-      (t.queued).created_at, (t.queued).run_at, t.started_at, t.finished_at, t.outcome, t.code, t.message,
+    select t.job, k.identifier, t.attempt, (t.queued).max_attempts, nexus_engine.kept_payload((t.queued).payload),
+      t.tiendas, (t.queued).created_at, nexus_engine.due_since((t.queued).run_at, (t.queued).created_at), t.started_at, t.finished_at, t.outcome, t.code, t.message,
       t.counts, p_worker
     from told t
     join graphile_worker._private_tasks k on k.id = (t.queued).task_id
@@ -114,7 +138,7 @@ begin
   -- Graphile Worker has no error that means "do not retry", nor one that means "not its fault".
   reckoned as (
     update graphile_worker._private_jobs j
-    set max_attempts = case when t.outcome = 'retrying' then greatest(j.max_attempts, j.attempts + 1) else j.attempts end
+    set max_attempts = case when t.outcome = 'retrying' then nexus_engine.one_attempt_more(j.attempts, j.max_attempts) else j.attempts end
     from told t
     where (t.outcome in ('failed', 'cancelled') or t.outcome = 'retrying' and t.code = 'SHUTDOWN')
       and t.dropped is not true and j.id = t.job and j.locked_by = p_worker

@@ -2,8 +2,8 @@
 -- short; the task calls it until it returns zero.
 --   Archived insights of our types older than p_retention, and the memory of their periods (kept at
 --   least as long as a missed period may still be announced); ended refresh requests older than 30
---   days; resolved failures older than 90; everything of ours about stores that are gone. A request
---   that a day did not end has lost its job and is marked as failed.
+--   days; resolved failures older than 90; what is noted of insights that are gone; everything of ours
+--   about stores that are gone. A request that a day did not end has lost its job and is marked as failed.
 create or replace function nexus_engine.purge(p_as_of timestamptz, p_retention interval, p_limit int)
 returns int language plpgsql
 as $$
@@ -56,6 +56,12 @@ begin
   get diagnostics deleted = row_count;
   total := total + deleted;
 
+  delete from nexus_engine.product_insight k where (k.producto_id, k.insight_id) in (
+    select c.producto_id, c.insight_id from nexus_engine.product_insight c
+    where not exists (select from public.insights i where i.id = c.insight_id) limit p_limit);
+  get diagnostics deleted = row_count;
+  total := total + deleted;
+
   delete from nexus_engine.stock_watch w where (w.tienda_id, w.producto_id) in (
     select c.tienda_id, c.producto_id from nexus_engine.stock_watch c
     where not exists (select from public.tiendas t where t.id = c.tienda_id) limit p_limit);
@@ -69,6 +75,8 @@ begin
   get diagnostics deleted = row_count;
   total := total + deleted;
 
+  -- Notes about stores that nobody computes: closed, or all their types muted.
+  delete from nexus_engine.sales_changed c where c.at < p_as_of - interval '8 days';
   delete from nexus_engine.stock_told k where not exists (select from public.tiendas t where t.id = k.tienda_id);
   delete from nexus_engine.stock_recheck r where not exists (select from public.tiendas t where t.id = r.tienda_id);
   delete from nexus_engine.sale_mark m where not exists (select from public.tiendas t where t.id = m.tienda_id);

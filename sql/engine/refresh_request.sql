@@ -7,7 +7,7 @@
 create or replace function nexus_engine.request_refresh(
   p_tienda_id uuid, p_requested_by uuid default null, p_force boolean default false
 ) returns nexus_engine.refresh_request
-language plpgsql
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   request nexus_engine.refresh_request;
@@ -77,7 +77,7 @@ $$;
 -- that follows, and active rows of our types that the engine does not know, such as those of the
 -- service that it replaces, are archived. Summaries of periods stay as they are.
 create or replace function nexus_engine.forget_dismissals(p_tiendas uuid[], p_as_of timestamptz)
-returns void language plpgsql
+returns void language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   announced nexus_engine.announcement[];

@@ -42,6 +42,7 @@ create or replace function nexus_engine.roll_up_isolated(
 as $$
 declare
   half int := cardinality(p_tiendas) / 2;
+  repaired uuid[];
   state text;
   text_of_error text;
 begin
@@ -49,8 +50,9 @@ begin
     if p_from is null then
       changed := nexus_engine.roll_up_locked(p_tiendas, p_until);
     else
-      select count(*) into changed
-      from nexus_engine.compare_rollups(p_tiendas, p_until, p_from, p_modulus, p_rest);
+      select count(*), array_agg(distinct c.tienda_id) into changed, repaired
+      from nexus_engine.compare_rollups(p_tiendas, p_until, p_from, p_modulus, p_rest) c;
+      perform nexus_engine.note_sales_changed(repaired, false);
     end if;
     failed := '{}';
     perform nexus_engine.resolve_store_failure('ROLLUP', p_tiendas, now());
@@ -92,7 +94,8 @@ begin
     select s.tienda_id, r.tienda_id is null as whole
     from nexus_engine.store s
     left join nexus_engine.rollup_state r on r.tienda_id = s.tienda_id
-      and r.time_zone = s.time_zone and r.summary_time = s.summary_time and r.cash_methods = s.cash_methods
+      and r.time_zone = s.time_zone and r.day_starts_at = s.day_starts_at
+      and r.counted_pending_methods = s.counted_pending_methods
     where s.tienda_id <> all (p_except)
       and (r.tienda_id is null or r.next_ends_at <= p_until
         or exists (select from nexus_engine.sale_mark m where m.tienda_id = s.tienda_id))
@@ -156,7 +159,12 @@ declare
   changed int;
 begin
   marked := nexus_engine.take_marks(p_tiendas);
+  perform nexus_engine.note_sales_changed(array(select distinct m.tienda_id from unnest(marked) m), false);
   spans := nexus_engine.advance_rollup_state(p_tiendas, marked, p_until);
+  -- A day that ended may have changed in its last moments without a mark.
+  perform nexus_engine.note_sales_changed(array(
+    select distinct s.tienda_id from unnest(spans) s where not exists (
+      select from unnest(marked) m where m.tienda_id = s.tienda_id)), false);
   select count(*) into changed from nexus_engine.recompute_days(spans);
   return changed;
 end;
@@ -209,9 +217,10 @@ declare
   spans nexus_engine.store_days[];
 begin
   with store as materialized (
-    select s.tienda_id, s.time_zone, s.summary_time, s.cash_methods,
-      nexus_engine.latest_local_day(s.summary_time, s.time_zone, p_until) as through,
-      case when r.time_zone = s.time_zone and r.summary_time = s.summary_time and r.cash_methods = s.cash_methods
+    select s.tienda_id, s.time_zone, s.day_starts_at, s.counted_pending_methods,
+      nexus_engine.latest_local_day(s.day_starts_at, s.time_zone, p_until) - 1 as through,
+      case when r.time_zone = s.time_zone and r.day_starts_at = s.day_starts_at
+        and r.counted_pending_methods = s.counted_pending_methods
         and not exists (select from unnest(p_marked) m where m.tienda_id = s.tienda_id and m.first_at = '-infinity')
         then r.through end as known_through
     from nexus_engine.store s
@@ -219,17 +228,19 @@ begin
     where s.tienda_id = any (p_tiendas)
   ),
   state as (
-    insert into nexus_engine.rollup_state as r (tienda_id, through, next_ends_at, time_zone, summary_time, cash_methods)
-    select s.tienda_id, s.through, nexus_engine.local_instant(s.through + 1, s.summary_time, s.time_zone),
-      s.time_zone, s.summary_time, s.cash_methods
+    insert into nexus_engine.rollup_state as r
+      (tienda_id, through, next_ends_at, time_zone, day_starts_at, counted_pending_methods)
+    select s.tienda_id, s.through, nexus_engine.local_instant(s.through + 2, s.day_starts_at, s.time_zone),
+      s.time_zone, s.day_starts_at, s.counted_pending_methods
     from store s where s.known_through is distinct from s.through
     on conflict (tienda_id) do update set through = excluded.through, next_ends_at = excluded.next_ends_at,
-      time_zone = excluded.time_zone, summary_time = excluded.summary_time, cash_methods = excluded.cash_methods
+      time_zone = excluded.time_zone, day_starts_at = excluded.day_starts_at,
+      counted_pending_methods = excluded.counted_pending_methods
   ),
   -- A store that is rolled up whole: from its first ticket, or what there is of older rollups.
   whole as (
     select s.tienda_id,
-      least(nexus_engine.latest_local_day(s.summary_time, s.time_zone, f.fecha) + 1, o.first_day) as first_day,
+      least(nexus_engine.latest_local_day(s.day_starts_at, s.time_zone, f.fecha), o.first_day) as first_day,
       greatest(s.through, o.last_day) as last_day
     from store s
     left join lateral (
@@ -249,7 +260,7 @@ begin
     join unnest(p_marked) m on m.tienda_id = s.tienda_id
     cross join lateral (values (m.first_at), (m.last_at)) i (at)
     cross join lateral (
-      select nexus_engine.latest_local_day(s.summary_time, s.time_zone, i.at) + 1 as day
+      select nexus_engine.latest_local_day(s.day_starts_at, s.time_zone, i.at) as day
     ) d
     where isfinite(i.at) and d.day between date '1900-01-01' and s.known_through
   )

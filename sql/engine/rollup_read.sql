@@ -14,12 +14,13 @@ as $$
     coalesce(d.day <= r.through and d.ends_at <= p_until and not d.day = any (m.days), false), s.time_zone
   from nexus_engine.store s
   left join nexus_engine.rollup_state r on r.tienda_id = s.tienda_id
-    and r.time_zone = s.time_zone and r.summary_time = s.summary_time and r.cash_methods = s.cash_methods
+    and r.time_zone = s.time_zone and r.day_starts_at = s.day_starts_at
+    and r.counted_pending_methods = s.counted_pending_methods
     and (select nexus_engine.attached())
     and not exists (select from nexus_engine.sale_mark m where m.tienda_id = p_tienda_id and m.at = '-infinity')
   cross join lateral (
     select array(
-      select nexus_engine.latest_local_day(s.summary_time, s.time_zone, i.at) + 1
+      select nexus_engine.latest_local_day(s.day_starts_at, s.time_zone, i.at)
       from nexus_engine.sale_mark m
       cross join lateral (
         values (coalesce(m.at, (select v.fecha from public.ventas v where v.id = m.venta_id))), (m.at + interval '1 hour' - interval '1 microsecond')
@@ -30,8 +31,8 @@ as $$
   ) m
   cross join lateral (
     select l.day,
-      nexus_engine.local_instant(l.day - 1, s.summary_time, s.time_zone) as starts_at,
-      nexus_engine.local_instant(l.day, s.summary_time, s.time_zone) as ends_at
+      nexus_engine.local_instant(l.day, s.day_starts_at, s.time_zone) as starts_at,
+      nexus_engine.local_instant(l.day + 1, s.day_starts_at, s.time_zone) as ends_at
     from (select p_first + n as day from generate_series(0, p_last - p_first) n) l
     offset 0
   ) d
@@ -41,21 +42,37 @@ as $$
 $$;
 
 -- What the business days of a store from p_first to p_last brought before p_until, those without
--- sales as well. unusable: tickets of that date left out, see nexus_engine.sale.
-create or replace function nexus_engine.sold_by_day(p_tienda_id uuid, p_first date, p_last date, p_until timestamptz)
-returns table (day date, total numeric, tickets bigint, unusable bigint)
-language sql stable parallel safe
+-- sales as well. Amounts are pesos in exact cents.
+--   unusable: tickets of that date left out, see nexus_engine.sale.
+--   pending: how much of the total may still be missing, see nexus_engine.is_pending.
+--   refunds, refunded: tickets with a negative total, which are among tickets, and what they gave back.
+create or replace function nexus_engine.sold_by_day_v2(p_tienda_id uuid, p_first date, p_last date, p_until timestamptz)
+returns table (
+  day date, total numeric, tickets bigint, unusable bigint, pending numeric, refunds bigint, refunded numeric
+) language sql stable parallel safe
 as $$
-  select d.day, coalesce(r.total, t.total, 0), coalesce(r.tickets, t.tickets, 0), coalesce(r.unusable, t.unusable, 0)
+  select d.day, coalesce(r.total, t.total, 0), coalesce(r.tickets, t.tickets, 0), coalesce(r.unusable, t.unusable, 0),
+    coalesce(r.pending, t.pending, 0), coalesce(r.refunds, t.refunds, 0), coalesce(r.refunded, t.refunded, 0)
   from nexus_engine.sale_days(p_tienda_id, p_first, p_last, p_until) d
   left join lateral (
     select r.* from nexus_engine.store_day r where d.is_rolled and r.tienda_id = p_tienda_id and r.day = d.day offset 0
   ) r on true
   cross join lateral (
-    select sum(v.total) as total, count(v.total) as tickets, count(*) - count(v.total) as unusable
+    select sum(v.total) as total, count(v.total) as tickets, count(*) - count(v.total) as unusable,
+      sum(v.total) filter (where v.is_pending) as pending,
+      count(*) filter (where v.total < 0) as refunds, -sum(v.total) filter (where v.total < 0) as refunded
     from nexus_engine.sale v
     where not d.is_rolled and v.tienda_id = p_tienda_id and v.fecha >= d.starts_at and v.fecha < d.ends_at
   ) t
+$$;
+
+-- What the release before called. The next release drops it.
+create or replace function nexus_engine.sold_by_day(p_tienda_id uuid, p_first date, p_last date, p_until timestamptz)
+returns table (day date, total numeric, tickets bigint, unusable bigint)
+language sql stable parallel safe
+as $$
+  select d.day, d.total, d.tickets, d.unusable
+  from nexus_engine.sold_by_day_v2(p_tienda_id, p_first, p_last, p_until) d
 $$;
 
 -- The same by hour of the store's clock, over all these days.
@@ -85,20 +102,20 @@ as $$
 $$;
 
 -- The same by method of payment.
-create or replace function nexus_engine.sold_by_method(p_tienda_id uuid, p_first date, p_last date, p_until timestamptz)
-returns table (metodo_pago text, total numeric, tickets bigint)
+create or replace function nexus_engine.sold_by_method_v2(p_tienda_id uuid, p_first date, p_last date, p_until timestamptz)
+returns table (metodo_pago text, total numeric, tickets bigint, pending numeric)
 language sql stable parallel safe
 as $$
   with day as materialized (select * from nexus_engine.sale_days(p_tienda_id, p_first, p_last, p_until))
-  select s.metodo_pago, sum(s.total), sum(s.tickets)::bigint
+  select s.metodo_pago, sum(s.total), sum(s.tickets)::bigint, sum(s.pending)
   from (
-    select r.metodo_pago, r.total, r.tickets
+    select r.metodo_pago, r.total, r.tickets, r.pending
     from day d
     cross join lateral (
       select r.* from nexus_engine.method_day r where d.is_rolled and r.tienda_id = p_tienda_id and r.day = d.day offset 0
     ) r
     union all
-    select v.metodo_pago::text, v.total, 1
+    select v.metodo_pago::text, v.total, 1, case when v.is_pending then v.total else 0 end
     from day d
     cross join lateral (
       select v.* from nexus_engine.sale v
@@ -108,6 +125,15 @@ as $$
     where v.total is not null
   ) s
   group by s.metodo_pago
+$$;
+
+-- What the release before called. The next release drops it.
+create or replace function nexus_engine.sold_by_method(p_tienda_id uuid, p_first date, p_last date, p_until timestamptz)
+returns table (metodo_pago text, total numeric, tickets bigint)
+language sql stable parallel safe
+as $$
+  select m.metodo_pago, m.total, m.tickets
+  from nexus_engine.sold_by_method_v2(p_tienda_id, p_first, p_last, p_until) m
 $$;
 
 -- The same by product, from the lines of the tickets; lines without a usable quantity or amount are

@@ -60,6 +60,9 @@ begin
   if tg_op <> 'DELETE' then
     perform nexus_engine.mark_hour(new.tienda_id, new.fecha);
   end if;
+  if tg_op = 'INSERT' and new.fecha < current_timestamp - interval '30 minutes' then
+    perform nexus_engine.note_late_ticket(new.tienda_id, new.fecha);
+  end if;
   return null;
 end;
 $$;

@@ -15,8 +15,11 @@ select
   coalesce(s.low_stock_threshold, nexus_engine.default_low_threshold())::double precision as low_level,
   coalesce(s.critical_threshold, nexus_engine.default_critical_threshold())::double precision as critical_level,
   coalesce(s.lead_time_days, 7)::int as lead_time_days,
-  coalesce(s.cash_methods, array['efectivo']) as cash_methods,
-  coalesce(s.muted_types, array[]::text[]) as muted_types
+  coalesce(s.counted_pending_methods, nexus_engine.default_pending_methods()) as cash_methods,
+  coalesce(s.muted_types, array[]::text[]) as muted_types,
+  -- cash_methods is the same by the name of the release before.
+  coalesce(s.counted_pending_methods, nexus_engine.default_pending_methods()) as counted_pending_methods,
+  coalesce(s.day_starts_at, time '00:00') as day_starts_at
 from public.tiendas t
 left join nexus_engine.store_settings s on s.tienda_id = t.id;
 
@@ -67,11 +70,24 @@ begin
       coalesce(new.low_stock_threshold, 10), coalesce(new.critical_threshold, 3)
       using errcode = 'NX001', column = 'critical_threshold';
   end if;
+  if cardinality(new.muted_types) > 100 then
+    raise exception 'muted_types: expected at most 100 types of insights, got %', cardinality(new.muted_types)
+      using errcode = 'NX001', column = 'muted_types';
+  end if;
   select m into unknown from unnest(new.muted_types) m
   where m is null or not exists (select from nexus_engine.insight_type it where it.tipo = m) limit 1;
   if found then
     raise exception 'muted_types: expected types of insights, got %',
       quote_nullable(unknown) using errcode = 'NX001', column = 'muted_types';
+  end if;
+  -- Sets: each value once, in the order in which they came.
+  if new.muted_types is not null then
+    new.muted_types := array(
+      select m from unnest(new.muted_types) with ordinality u (m, n) group by m order by min(n));
+  end if;
+  if new.counted_pending_methods is not null then
+    new.counted_pending_methods := array(
+      select m from unnest(new.counted_pending_methods) with ordinality u (m, n) group by m order by min(n));
   end if;
   new.updated_at := now();
   return new;

@@ -76,7 +76,8 @@ begin
         values (
           job.id, job.identifier,
           least(job.attempts, 1 + (select coalesce(max(r.attempt), 0) from nexus_engine.job_run r where r.job_id = job.id)),
-          job.max_attempts, job.payload, job.created_at, job.run_at,
+          job.max_attempts, nexus_engine.kept_payload(job.payload), job.created_at,
+          nexus_engine.due_since(job.run_at, job.created_at),
           job.locked_at, at, 'lost', 'WORKER_LOST', 'the worker ended while the job ran', p_worker);
       else
         update nexus_engine.job_run r
@@ -105,7 +106,7 @@ begin
       update graphile_worker._private_jobs j
       set locked_by = null, locked_at = null,
         last_error = (select r.error_message from nexus_engine.job_run r where r.job_id = job.id order by r.id desc limit 1),
-        max_attempts = case when fate = 'poison' then j.attempts else greatest(j.max_attempts, j.attempts + 1) end,
+        max_attempts = case when fate = 'poison' then j.attempts else nexus_engine.one_attempt_more(j.attempts, j.max_attempts) end,
         run_at = at + interval '1 second' * 4 ^ (cardinality(killed) - 1)
       where j.id = job.id;
     end if;

@@ -1,3 +1,6 @@
+-- Only an owner of the POS's tables makes triggers on them any more, in attach().
+revoke trigger on public.productos from nexus_owner;
+
 set local role nexus_owner;
 
 -- A threshold is at most nexus_engine.highest_threshold() from now on, which the triggers of these tables see

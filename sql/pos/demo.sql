@@ -250,7 +250,7 @@ from (
 ) l
 order by l.venta_id, l.producto_id, l.key;
 
--- A cash ticket stays pendiente, as the POS leaves it.
+-- Most cash tickets stay pendiente, as the POS leaves every checkout; most others were set pagado by its webhook.
 insert into public.ventas (id, fecha, total, metodo_pago, created_at, status_pago, payment_id, tienda_id)
 select t.id, t.fecha, l.total, t.metodo_pago, t.fecha, t.status_pago,
   case when t.metodo_pago <> 'efectivo' and t.status_pago = 'pagado' then 'demo-' || left(t.id::text, 13) end, t.tienda_id

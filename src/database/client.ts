@@ -1,6 +1,15 @@
 import { Client, type ClientConfig } from "pg";
 import { sqlState } from "./away.ts";
-import { type Host, parseTarget, type Target } from "./hosts.ts";
+import { describeAddress, type Host, parseTarget, type Target } from "./hosts.ts";
+import { type Query, transactionsOnly } from "./pooled.ts";
+import {
+  afterStartup,
+  beginWithSettings,
+  type DatabaseRole,
+  marker,
+  startupOptions,
+} from "./session.ts";
+import { noPrimary, noteTarget } from "./start-failure.ts";
 
 /** How long a host may take to say whether it is the primary. */
 const probeMs = 3_000;
@@ -21,11 +30,18 @@ type Connection = {
   on(event: "errorMessage", listener: (message: { code?: string }) => void): void;
 };
 type OnConnect = (error?: Error | null) => void;
+type Session = {
+  role: string;
+  version: number;
+  read_only: string;
+  replication: string;
+  marker: string | null;
+};
 
 export type DatabaseClientConfig = ClientConfig & {
   connectionString: string;
-  /** Who the connection must turn out to act as, in UTC; not looked at when absent. */
-  role?: string;
+  /** Who the connection acts as; absent: whoever logged in. */
+  role?: DatabaseRole;
 };
 
 /** A connection that does not act as it was told to, and is therefore not used. */
@@ -34,16 +50,22 @@ export class SessionError extends Error {
 }
 
 /**
- * The client of all our connections. It connects to the host that is the primary now; is of no more
- * use once its server has turned read-only, so that a pool replaces it; refuses to act as anybody but
- * the role that is wanted; and gives no statement a name where PgBouncer would not know it again.
+ * The client of all our connections. Each of its sessions, or behind PgBouncer each of its
+ * transactions, begins as session.ts says. It connects to the host that is the primary now; is of no
+ * more use once its server has turned read-only, so that a pool replaces it; refuses to act as anybody
+ * but the role that is wanted; and gives no statement a name where PgBouncer would not know it again.
  */
 export class DatabaseClient extends Client {
   readonly #config: DatabaseClientConfig;
   readonly #target: Target;
+  /** As server_version_num has it, once connected. */
+  #version = 0;
 
-  constructor(config: DatabaseClientConfig) {
-    const target = parseTarget(config.connectionString);
+  constructor(given: DatabaseClientConfig) {
+    const target = parseTarget(given.connectionString);
+    // PgBouncer hands no options on, and refuses most.
+    const options = target.pooled ? {} : { options: startupOptions(target.options, given.role) };
+    const config = { ...given, ...options };
     super({ ...config, connectionString: target.urlOf(target.hosts[0] as Host) });
     this.#config = config;
     this.#target = target;
@@ -55,12 +77,19 @@ export class DatabaseClient extends Client {
       if (code === readOnly) setImmediate(() => this.#cut());
     });
     if (!target.preparedStatements) this.#forgetNames();
+    if (target.pooled) {
+      const query = this.query.bind(this) as unknown as Query;
+      const begin = () => beginWithSettings(given.role, this.#version);
+      this.query = transactionsOnly(query, begin) as unknown as typeof this.query;
+    }
   }
 
   override connect(): Promise<void>;
   override connect(callback: OnConnect): void;
   override connect(callback?: OnConnect): Promise<void> | undefined {
-    const connected = this.#connect();
+    const connected = this.#connect().catch((error: unknown) => {
+      throw noteTarget(error, this);
+    });
     if (!callback) return connected;
     connected.then(() => callback(), callback);
     return undefined;
@@ -103,25 +132,39 @@ export class DatabaseClient extends Client {
     }
   }
 
+  /** Whether the session is as it was told to be; then what it could not be told before. */
   async #check(): Promise<void> {
-    const { role } = this.#config;
-    if (role === undefined && !this.#target.mustBeWritable) return;
-    const { rows } = await this.query<{ role: string; login: string; zone: string; mode: string }>(
-      `select current_user as role, session_user as login, current_setting('TimeZone') as zone,
-         current_setting('transaction_read_only') as mode`,
+    const { rows } = await this.query<Session>(
+      `select current_user as role, current_setting('server_version_num')::int as version,
+         current_setting('transaction_read_only') as read_only,
+         current_setting('session_replication_role') as replication,
+         current_setting('${marker}', true) as marker`,
     );
     const is = rows[0];
     if (!is) throw new SessionError("the server does not say who we are");
-    if (this.#target.mustBeWritable && is.mode === "on") {
-      throw Object.assign(new Error(`${this.host}:${this.port} takes no writes`), {
-        code: readOnly,
-      });
+    const address = describeAddress(this);
+    if (this.#target.mustBeWritable && is.read_only === "on") {
+      throw Object.assign(new Error(`${address} takes no writes`), { code: readOnly });
     }
-    if (role === undefined || (is.role === role && is.zone === "UTC")) return;
-    throw new SessionError(
-      `expected to act as ${role} in time zone UTC, got ${is.role} in ${is.zone}: ${this.#target.pooled ? "through PgBouncer the login has to bring both along" : "something between, such as PgBouncer, ignores startup parameters (add ?pgbouncer=true to the URL)"}. ` +
-        `Do this once, as an owner: alter role "${is.login}" set role = ${role}; alter role "${is.login}" set timezone = 'UTC';`,
-    );
+    if (!this.#target.pooled && is.marker !== "on") {
+      throw new SessionError(
+        `Something before Postgres at ${address}, such as PgBouncer, does not hand on how our sessions begin: add ?pgbouncer=true to WORKER_DATABASE_URL or SERVER_DATABASE_URL, and have DATABASE_URL lead straight to Postgres.`,
+      );
+    }
+    const { role = is.role } = this.#config;
+    if (is.role !== role) {
+      throw new SessionError(
+        `Expected to act as ${role} at ${address}, got ${is.role}: use a login that is a member of ${role}.`,
+      );
+    }
+    if (is.replication !== "origin") {
+      throw new SessionError(
+        `The login "${this.user}" at ${address} has session_replication_role = ${is.replication}, so that no trigger fires: take that setting away from the login or the database.`,
+      );
+    }
+    this.#version = is.version;
+    const rest = afterStartup(is.version);
+    if (rest && !this.#target.pooled) await this.query(rest);
   }
 
   /** Ends it at once. The stream of now: TLS puts another one in the place of the first. */
@@ -163,7 +206,7 @@ async function findPrimary(target: Target, config: ClientConfig): Promise<Host> 
     }
     refusals.push(`${named(host)} (${refusal})`);
   }
-  throw Object.assign(new Error(`no host is a primary that takes writes: ${refusals.join(", ")}`), {
+  throw Object.assign(new Error(`${noPrimary}: ${refusals.join(", ")}`), {
     code: readOnly,
   });
 }
@@ -199,7 +242,10 @@ function named({ host, port }: Host): string {
   return `${host}:${port}`;
 }
 
-/** One connection outside of the pools; to be ended by the caller. */
+/**
+ * One connection outside of the pools; to be ended by the caller. It searches no schema by itself: it has an owner's
+ * rights, and would run what somebody put into public, where that is allowed.
+ */
 export async function connect(
   connectionString: string,
   name: string,

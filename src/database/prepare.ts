@@ -3,14 +3,16 @@ import { runMigrations } from "graphile-worker";
 import type { Client } from "pg";
 import { graphileLogger, type Logger } from "../log.ts";
 import { attach, attachLocks, preparationLock } from "./attach.ts";
-import { backoff, isAway } from "./away.ts";
+import { backoff, isAway, sqlState } from "./away.ts";
 import { connect } from "./client.ts";
 import { migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
 import { createPosSchema, loadDemoData, posProblems } from "./pos.ts";
+import { checkRowSecurity, explainRights, RightsError } from "./rights.ts";
+import { explainFailure, noteTarget } from "./start-failure.ts";
 
 /** How long a start waits for a database that starts as well, or that is failing over. */
-const patienceMs = 30_000;
+const usualPatienceMs = 30_000;
 
 /**
  * The longest wait for a lock: of a migration, of our triggers (which ask for the POS's tables 25 ms at a
@@ -23,6 +25,8 @@ export type PreparationOptions = {
   demo?: boolean;
   /** In milliseconds. */
   locks?: typeof lockTimeouts;
+  /** How long to wait for a database that is not there. */
+  patienceMs?: number;
   /** Ends the wait for the database, or for another process that prepares it, with its reason. */
   signal?: AbortSignal | undefined;
 };
@@ -30,6 +34,8 @@ export type PreparationOptions = {
 export class PosSchemaError extends Error {
   override name = "PosSchemaError";
 }
+
+const insufficientPrivilege = "42501";
 
 /**
  * Makes a database ready to work with: checks the POS's tables (or creates them where `createPos`
@@ -45,6 +51,7 @@ export async function prepareDatabase(
   log: Logger,
   options: PreparationOptions = {},
 ): Promise<boolean> {
+  const { patienceMs = usualPatienceMs } = options;
   const until = performance.now() + patienceMs;
   const wait = backoff(250, 4_000);
   for (;;) {
@@ -52,7 +59,11 @@ export async function prepareDatabase(
       return await prepare(ownerUrl, log, options);
     } catch (error) {
       if (!isAway(error) || performance.now() > until) throw error;
-      log.warn({ err: error }, "the database is not there yet, trying again");
+      const reason = explainFailure(error);
+      log.warn(
+        reason ? {} : { err: error },
+        `The database is not there yet, trying again for ${patienceMs / 1000} s. ${reason ?? ""}`.trim(),
+      );
       await pause(wait.next(), options.signal);
     }
   }
@@ -70,7 +81,7 @@ async function prepare(
 ): Promise<boolean> {
   const client = await connect(ownerUrl, "nexus-prepare");
   try {
-    await checkVersion(client);
+    await checkServer(client);
     await lockPreparation(client, signal);
     let problems = await posProblems(client);
     if (problems.length > 0 && createPos) {
@@ -78,23 +89,38 @@ async function prepare(
       problems = await posProblems(client);
     }
     if (problems.length > 0) {
-      throw new PosSchemaError(`This is not a database of Nexus POS:\n  ${problems.join("\n  ")}`);
+      throw new PosSchemaError(
+        `Database "${client.database}" is not one of Nexus POS: check the name in the URL, or create the POS's tables in an empty one with --create-pos-schema.\n  ${problems.join("\n  ")}`,
+      );
     }
     await migrate(ownerUrl, log, locks.migration);
     await migrateGraphileWorker(ownerUrl, log);
+    await client.query("select nexus_engine.set_rights()");
+    await checkRowSecurity(client);
     if (demo) await loadDemoData(client, log);
     return await attach(client, ownerUrl, log, locks);
+  } catch (error) {
+    if (sqlState(error) !== insufficientPrivilege) throw error;
+    throw new RightsError(await explainRights(client, error), { cause: error });
   } finally {
     await client.end();
   }
 }
 
-async function checkVersion(client: Client): Promise<void> {
-  const { rows } = await client.query<{ version: string; number: number }>(
-    "select current_setting('server_version') as version, current_setting('server_version_num')::int as number",
+async function checkServer(client: Client): Promise<void> {
+  const { rows } = await client.query<{ version: string; number: number; standby: boolean }>(
+    `select current_setting('server_version') as version,
+       current_setting('server_version_num')::int as number, pg_is_in_recovery() as standby`,
   );
-  if (rows[0] && rows[0].number < 150_000) {
-    throw new PosSchemaError(`Expected PostgreSQL 15 or newer, got ${rows[0].version}`);
+  const [server] = rows;
+  if (server && server.number < 150_000) {
+    throw new PosSchemaError(
+      `Expected PostgreSQL 15 or newer, got ${server.version}: upgrade the server.`,
+    );
+  }
+  // Or the primary of the next moment, so that it is worth some patience.
+  if (server?.standby) {
+    throw noteTarget(Object.assign(new Error("a standby"), { code: "25006" }), client);
   }
 }
 
@@ -116,7 +142,7 @@ async function migrateGraphileWorker(ownerUrl: string, log: Logger): Promise<voi
     log,
     max: 2,
     name: "nexus-migrate",
-    role: "nexus_worker",
+    role: "nexus_queue",
   });
   try {
     await runMigrations({ pgPool: pool, logger: graphileLogger(log) });

@@ -4,7 +4,7 @@ import type { Logger } from "../log.ts";
 import { apiError, internalError } from "./errors.ts";
 import { requestId } from "./request-id.ts";
 import type { Share } from "./shares.ts";
-import { type Claims, verifyToken } from "./token.ts";
+import { type Claims, type ExpectedClaims, verifyToken } from "./token.ts";
 import { makeTurns } from "./turns.ts";
 
 declare global {
@@ -31,10 +31,11 @@ type Account = {
 export async function readToken(
   header: string | undefined,
   keys: readonly Uint8Array[],
+  expected?: ExpectedClaims,
 ): Promise<Claims> {
   const token = /^Bearer +(\S+)$/i.exec(header ?? "")?.[1];
   if (!token) throw apiError("UNAUTHENTICATED", "Expected a header Authorization: Bearer <token>.");
-  return verifyToken(token, keys);
+  return verifyToken(token, keys, expected);
 }
 
 /** Whether the user and its store are active. */
@@ -58,6 +59,7 @@ export function makeAuthenticationPlugin(
   pool: Pool,
   share: Share,
   log: Logger,
+  expected?: ExpectedClaims,
 ): GraphileConfig.Plugin {
   /** Without this a database that is away would look like a body that is wrong. */
   const failure = (err: unknown) => {
@@ -87,7 +89,7 @@ export function makeAuthenticationPlugin(
           // A WebSocket said who it is when it connected, see websocket.ts.
           if (request) {
             const header = request.getHeader("authorization");
-            const { userId } = await readToken(header, keys);
+            const { userId } = await readToken(header, keys, expected);
             const { requestContext } = request;
             const user = userId.toLowerCase();
             // Before the database is asked: a thousand at once would ask it a thousand times.

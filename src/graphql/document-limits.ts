@@ -10,7 +10,9 @@ import {
   Source,
   TokenKind,
 } from "postgraphile/graphql";
+import { boundErrors } from "./answer-limits.ts";
 import { apiError } from "./errors.ts";
+import { withNamedValues } from "./literals.ts";
 
 export const maxDepth = 12;
 export const maxFields = 500;
@@ -164,7 +166,7 @@ export const DocumentLimitsPlugin: GraphileConfig.Plugin = {
   grafserv: {
     middleware: {
       setPreset(next, event) {
-        event.validationRules.unshift(limitRule);
+        event.validationRules = [limitRule, ...withNamedValues(event.validationRules)];
         const { getExecutionConfig } = event;
         event.getExecutionConfig = async function (context) {
           const config = await getExecutionConfig.call(this, context);
@@ -201,5 +203,5 @@ function withCode<T extends Parsed>(parsed: T): T {
     if (!(error instanceof GraphQLError)) throw tooDeep();
     error.extensions["code"] ??= "BAD_USER_INPUT";
   }
-  return parsed;
+  return { ...parsed, errors: boundErrors(parsed.errors) };
 }

@@ -1,13 +1,6 @@
 import type { Pool } from "pg";
-import {
-  type DocumentNode,
-  GraphQLError,
-  getOperationAST,
-  Kind,
-  type SelectionSetNode,
-} from "postgraphile/graphql";
+import { GraphQLError } from "postgraphile/graphql";
 import type { MutationLimits } from "../config.ts";
-import { httpStatusByCode } from "../errors.ts";
 import type { Share } from "./shares.ts";
 
 declare global {
@@ -19,46 +12,19 @@ declare global {
   }
 }
 
-/** What a mutation takes from the allowance, when that is not 1: this one makes the worker work. */
-const costs: Record<string, number> = { refreshInsights: 5 };
-
-/** What the operation takes when it runs: every alias and every fragment counts, whatever @skip says. */
-export function mutationCost(document: DocumentNode, operationName?: string | null): number {
-  const operation = getOperationAST(document, operationName);
-  if (operation?.operation !== "mutation") return 0;
-  const fragments = new Map<string, SelectionSetNode>();
-  for (const definition of document.definitions) {
-    if (definition.kind === Kind.FRAGMENT_DEFINITION) {
-      fragments.set(definition.name.value, definition.selectionSet);
-    }
-  }
-  const costOf = (set: SelectionSetNode | undefined): number =>
-    (set?.selections ?? []).reduce((cost, selection) => {
-      if (selection.kind === Kind.FIELD) return cost + (costs[selection.name.value] ?? 1);
-      return (
-        cost +
-        costOf(
-          selection.kind === Kind.INLINE_FRAGMENT
-            ? selection.selectionSet
-            : fragments.get(selection.name.value),
-        )
-      );
-    }, 0);
-  return costOf(operation.selectionSet);
-}
+/** Takes what mutations cost from the allowance; returns the refusal when there is not enough. */
+export type Allowance = (
+  cost: number,
+  context?: Partial<Grafast.RequestContext>,
+) => Promise<GraphQLError | undefined>;
 
 /**
  * Lets a user, and all users of a store together, do so many mutations a minute, counted in Postgres
  * over all server processes. A document counts before it runs, as a whole: it runs or it does not.
  */
-export function makeMutationLimitsPlugin(
-  pool: Pool,
-  share: Share,
-  limits: MutationLimits,
-): GraphileConfig.Plugin {
+export function makeAllowance(pool: Pool, share: Share, limits: MutationLimits): Allowance {
   const most = Math.min(limits.user, limits.store);
-
-  async function refusal(cost: number, context: Partial<Grafast.RequestContext> = {}) {
+  return async (cost, context = {}) => {
     if (cost > most) {
       const message = `Expected mutations that count ${most} at most in a request, got ${cost}.`;
       return new GraphQLError(message, { extensions: { code: "QUERY_TOO_COMPLEX" } });
@@ -77,33 +43,5 @@ export function makeMutationLimitsPlugin(
       `Expected at most ${limits.user} mutations a minute of a user and ${limits.store} of a store: wait ${wait} seconds.`,
       { extensions: { code: "RATE_LIMITED", retryAfter: wait } },
     );
-  }
-
-  return {
-    name: "MutationLimitsPlugin",
-    version: "1.0.0",
-    grafserv: {
-      middleware: {
-        async processRequest(next, { requestDigest }) {
-          const result = await next();
-          const { retryAfter } = requestDigest.requestContext;
-          if (result && retryAfter !== undefined) {
-            result.statusCode = httpStatusByCode.RATE_LIMITED;
-            result.headers["retry-after"] = String(retryAfter);
-          }
-          return result;
-        },
-      },
-    },
-    grafast: {
-      middleware: {
-        async execute(next, { args }) {
-          const { document, operationName, requestContext } = args as Grafast.ExecutionArgs;
-          const cost = mutationCost(document, operationName);
-          const problem = cost > 0 && (await refusal(cost, requestContext));
-          return problem ? { errors: [problem] } : next();
-        },
-      },
-    },
   };
 }

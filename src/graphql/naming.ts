@@ -24,6 +24,10 @@ export const NamingPlugin: GraphileConfig.Plugin = {
       _functionName(_previous, _preset, { resource }) {
         return resource.extensions?.pg?.name ?? resource.name;
       },
+      // One spelling for all enums, whatever SQL has: RefreshStatus is written in small letters there.
+      enumValue(previous, _preset, value, codec) {
+        return this.constantCase(previous?.(value, codec) ?? value);
+      },
       // topProductos, not topProductosList.
       customQueryListField(_previous, _preset, details) {
         return this.customQueryField(details);

@@ -9,16 +9,19 @@ import { makeAuthenticationPlugin } from "./authentication.ts";
 import { DocumentLimitsPlugin, documentCacheSize } from "./document-limits.ts";
 import { makeMaskError, ThrownErrorsPlugin } from "./errors.ts";
 import { InsightOrderPlugin } from "./insight-order.ts";
-import { makeMutationLimitsPlugin } from "./mutation-limits.ts";
+import { makeAllowance } from "./mutation-limits.ts";
 import { NamingPlugin } from "./naming.ts";
-import { PageLimitsPlugin } from "./page-limits.ts";
+import { RelationsPlugin } from "./relations.ts";
 import { maxBodyBytes, RequestBodyPlugin } from "./request-body.ts";
+import { makeRequestLimitsPlugin } from "./request-limits.ts";
 import { ScalarsPlugin } from "./scalars.ts";
 import { sessionOf } from "./session.ts";
 import { SettingsPatchPlugin } from "./settings-patch.ts";
 import { ShapePlugin } from "./shape.ts";
 import { makeShare, type Share, shareConnections } from "./shares.ts";
 import { SubscriptionsPlugin } from "./subscriptions.ts";
+import type { ExpectedClaims } from "./token.ts";
+import { TotalOrderPlugin } from "./total-order.ts";
 
 /** What nexus_api becomes in GraphQL. */
 export function makeSchemaPreset(pool: Pool, share = makeShare()): GraphileConfig.Preset {
@@ -43,6 +46,8 @@ const schemaPreset: GraphileConfig.Preset = {
     NamingPlugin,
     ShapePlugin,
     InsightOrderPlugin,
+    TotalOrderPlugin,
+    RelationsPlugin,
     SettingsPatchPlugin,
     ScalarsPlugin,
     SubscriptionsPlugin,
@@ -78,8 +83,8 @@ const schemaPreset: GraphileConfig.Preset = {
     connectionFilterArrays: false,
     connectionFilterComputedColumns: false,
     connectionFilterSetofFunctions: false,
-    // A filter whose variable is null or absent filters nothing.
-    connectionFilterAllowNullInput: true,
+    // Null is refused before, by name: see inputs.ts. A filter without conditions filters nothing.
+    connectionFilterAllowNullInput: false,
     connectionFilterAllowEmptyObjectInput: true,
   },
 };
@@ -90,6 +95,7 @@ export type PresetOptions = {
   /** Of the pool, by user. */
   share: Share;
   secretKeys: readonly Uint8Array[];
+  expectedClaims?: ExpectedClaims;
   statementTimeoutMs: number;
   mutationLimits: MutationLimits;
   log: Logger;
@@ -105,10 +111,9 @@ export function makePreset(options: PresetOptions): GraphileConfig.Preset {
     plugins: [
       ThrownErrorsPlugin,
       RequestBodyPlugin,
-      makeAuthenticationPlugin(secretKeys, pool, share, log),
+      makeAuthenticationPlugin(secretKeys, pool, share, log, options.expectedClaims),
       DocumentLimitsPlugin,
-      PageLimitsPlugin,
-      makeMutationLimitsPlugin(pool, share, mutationLimits),
+      makeRequestLimitsPlugin(makeAllowance(pool, share, mutationLimits)),
     ],
     grafast: {
       context: ({ userId, ws }) => {

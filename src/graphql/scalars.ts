@@ -30,7 +30,11 @@ const checks: Record<string, Check> = {
   },
 };
 
+/** Of two names of 255 characters and two skus of 100, each character escaped as six, in base64: 6,000. */
+export const maxCursorLength = 8_000;
+
 function isCursor(value: string): boolean {
+  if (value.length > maxCursorLength) return false;
   try {
     return Array.isArray(JSON.parse(Buffer.from(value, "base64").toString("utf8")));
   } catch {

@@ -16,7 +16,9 @@ export const SettingsPatchPlugin: GraphileConfig.Plugin = {
           (resource) => resource.extensions?.pg?.name === "store_settings" && !resource.parameters,
         )?.codec;
         if (!codec?.attributes) throw new Error("expected a view nexus_api.store_settings");
-        const attributes = Object.entries(codec.attributes);
+        const attributes = Object.entries(codec.attributes).filter(
+          ([, { extensions }]) => !extensions?.tags?.["readOnly"],
+        );
         const inputType = (codec: PgCodec) => {
           const type = build.getGraphQLTypeByPgCodec(codec, "input");
           if (!type || !isInputType(type))
@@ -38,6 +40,7 @@ export const SettingsPatchPlugin: GraphileConfig.Plugin = {
                   {
                     type: inputType(attribute.codec),
                     description: attribute.description,
+                    deprecationReason: deprecationOf(attribute.extensions?.tags?.["deprecated"]),
                   },
                 ]),
               ),
@@ -62,3 +65,8 @@ export const SettingsPatchPlugin: GraphileConfig.Plugin = {
     },
   },
 };
+
+/** The reason that a tag @deprecated gives. */
+function deprecationOf(tag: unknown): string | undefined {
+  return typeof tag === "string" ? tag : undefined;
+}

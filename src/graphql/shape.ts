@@ -1,5 +1,5 @@
 import type { GraphQLOutputType } from "postgraphile/graphql";
-import { defaultPage, maxPage } from "./page-limits.ts";
+import { defaultPage, maxPage } from "./price.ts";
 
 /** Defaults of arguments: those that SQL gives them, where clients can see them. */
 const defaultValues: Record<string, Record<string, unknown>> = {
@@ -25,8 +25,8 @@ const defaultOrders: Record<string, unknown> = {
 
 const queryDescription = `
 All of it is about the store of the user who asks. Amounts are pesos, as numbers that are exact to the
-cent; quantities are units, or kilos of weighed products. A business day runs from one summary time of
-the store to the next, in its own time zone, and bears the date on which it ends.`.trim();
+cent; quantities are units, or kilos of weighed products. A business day runs from one dayStartsAt of
+the store to the next, in its own time zone, and bears the date on which it begins.`.trim();
 const mutationDescription =
   "Changes to the store of the user who asks, each in a transaction of its own.";
 const subscriptionDescription = `
@@ -86,9 +86,12 @@ export const ShapePlugin: GraphileConfig.Plugin = {
             : type;
         };
         const type = wholeLists(field.type);
-        // An error in one root field leaves the others of the same request alone.
-        if (scope.isRootQuery || scope.isRootSubscription)
-          return { ...field, type: getNullableType(type) };
+        // An error in one root field leaves the others of the same request alone; a list says that
+        // it is never null otherwise.
+        if (scope.isRootQuery || scope.isRootSubscription) {
+          const nullable = getNullableType(type);
+          return { ...field, type: isListType(nullable) ? new GraphQLNonNull(nullable) : nullable };
+        }
         // A mutation that succeeds has a result.
         if (Self.name.endsWith("Payload"))
           return { ...field, type: new GraphQLNonNull(getNullableType(type)) };

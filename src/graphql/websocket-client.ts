@@ -2,6 +2,8 @@ import type { IncomingMessage } from "node:http";
 import { isSafeError } from "postgraphile/grafast";
 import type { WebSocket } from "ws";
 import type { Logger } from "../log.ts";
+import { tooLargeAnswer } from "./answer-limits.ts";
+import { maxAnswerBytes } from "./price.ts";
 
 /** What may wait in a socket before the next change has to, and before the client is cut off. */
 const congestedBytes = 64_000;
@@ -62,7 +64,14 @@ export function closeAt(client: Client, expiresAt: number): void {
 export function send(socket: WebSocket, text: string): Promise<void> {
   if (socket.readyState !== socket.OPEN || isFlooded(socket)) return Promise.resolve();
   // A failure to send is followed by the socket's close.
-  return new Promise((resolve) => socket.send(text, () => resolve()));
+  return new Promise((resolve) => socket.send(bounded(text), () => resolve()));
+}
+
+/** The message, or in its place that it would be too large. */
+function bounded(text: string): string {
+  if (Buffer.byteLength(text) <= maxAnswerBytes) return text;
+  const { id, type } = JSON.parse(text) as { id: string; type: string };
+  return JSON.stringify({ id, type, payload: { errors: [tooLargeAnswer()] } });
 }
 
 /** Whether it reads what we send. */

@@ -14,6 +14,7 @@ import { makeLive } from "./live.ts";
 import { withRequestId } from "./request-id.ts";
 import { openSession, sessionOf } from "./session.ts";
 import type { Share } from "./shares.ts";
+import type { ExpectedClaims } from "./token.ts";
 import {
   authorization,
   type Client,
@@ -38,6 +39,7 @@ export type WebSocketOptions = {
   graphql: ServerOptions;
   announcements: Announcements;
   secretKeys: readonly Uint8Array[];
+  expectedClaims?: ExpectedClaims;
   pool: Pool;
   share: Share;
   log: Logger;
@@ -65,7 +67,7 @@ export function startWebSockets(options: WebSocketOptions): WebSockets {
   /** Throws what readToken and checkAccount throw, and errors of the database. */
   async function admit(client: Client, header: string | undefined): Promise<void> {
     const { socket } = client;
-    const claims = await readToken(header, secretKeys);
+    const claims = await readToken(header, secretKeys, options.expectedClaims);
     await checkAccount(claims.userId, pool, share);
     // As the database writes it, whatever the token does.
     const userId = claims.userId.toLowerCase();

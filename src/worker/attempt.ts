@@ -1,6 +1,8 @@
 import type { Task } from "graphile-worker";
 import type { Pool } from "pg";
 import type { z } from "zod";
+import { expectation } from "../expectations.ts";
+import type { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import type { TaskDefinition, TaskSettings } from "./define-task.ts";
 import {
@@ -19,12 +21,19 @@ const shownProblems = 5;
 /** What an aborted task has left to write down how it ended, before its slot is given to another job. */
 const farewellMs = 10_000;
 
+/**
+ * SQLSTATEs that would fail other jobs as well: no connection, no write, no isolation, no rights, no such
+ * table, no resources.
+ */
+const notTheJobs = /^(08|25|28|3D|40|42|53|57P|58|XX)...?/;
+
 /** The jobs that this process runs, by id: how to end each. */
 export type Running = Map<string, AbortController>;
 
 export type Surroundings = {
   settings: TaskSettings;
   log: Logger;
+  health?: Health;
   ledger: Ledger;
   /** Connections for the tasks' transactions. */
   pool: Pool;
@@ -38,7 +47,7 @@ export type Surroundings = {
 export function toGraphileTask(
   identifier: string,
   definition: TaskDefinition,
-  { settings, log: parentLog, ledger, pool, running }: Surroundings,
+  { settings, log: parentLog, health, ledger, pool, running }: Surroundings,
 ): Task {
   const timeLimitMs = definition.timeLimitMs ?? settings.jobTimeLimitMs;
   return async (rawPayload, { job, abortSignal: shutdown }) => {
@@ -80,6 +89,8 @@ export function toGraphileTask(
     const ms = Math.round(performance.now() - began);
     if (failure) log.error({ err: failed, outcome: failure.outcome, ms }, "failed");
     else log.info({ ...counts, ms }, "done");
+    if (!failure) health?.succeeded("every task");
+    else if (notTheJobs.test(failure.code)) health?.failed("every task", failed, job.id);
     const kept = await run.finish(failure ?? { outcome: "succeeded", counts }).finally(() => {
       // A worker that was frozen for long, and robbed, may be running its next attempt already.
       if (running.get(job.id) === aborting) running.delete(job.id);
@@ -118,7 +129,7 @@ function parsePayload<Payload>(
   schema: z.ZodType<Payload>,
   raw: unknown,
 ): Payload {
-  const parsed = schema.safeParse(raw ?? {}, { reportInput: true });
+  const parsed = schema.safeParse(raw ?? {}, { reportInput: true, error: expectation });
   if (parsed.success) return parsed.data;
   const { issues } = parsed.error;
   const problems = issues.slice(0, shownProblems).flatMap((issue) => {
@@ -136,8 +147,9 @@ function parsePayload<Payload>(
 }
 
 function shown(input: unknown): string {
+  if (input === undefined) return "nothing";
   try {
-    return cut(JSON.stringify(input) ?? String(input));
+    return cut(JSON.stringify(input));
   } catch {
     // It is nested deeper than that can follow.
     return Array.isArray(input) ? "[…]" : "{…}";
@@ -148,11 +160,15 @@ function cut(text: string): string {
   return text.length > 80 ? `${text.slice(0, 80)}…` : text;
 }
 
+/** Those that the ledger can keep: other tasks than ours may mean something else by the name. */
 function storesOf(payload: unknown): string[] | undefined {
-  return typeof payload === "object" &&
-    payload !== null &&
-    "tiendas" in payload &&
-    Array.isArray(payload.tiendas)
-    ? payload.tiendas
+  if (typeof payload !== "object" || payload === null || !("tiendas" in payload)) return undefined;
+  const { tiendas } = payload;
+  return Array.isArray(tiendas) && tiendas.length <= 1000 && tiendas.every(isUuid)
+    ? tiendas
     : undefined;
+}
+
+function isUuid(value: unknown): boolean {
+  return typeof value === "string" && /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value);
 }

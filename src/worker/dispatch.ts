@@ -16,8 +16,8 @@ export function defineDispatcher(name: string, tipos: string[] | null): TaskDefi
     run: ({ transaction, settings }) =>
       transaction(async (client) => {
         const { rows } = await client.query<{ jobs: number; stores: number }>(
-          "select * from nexus_engine.dispatch($1, $2, $3, $4)",
-          [name, tipos, new Date(), settings.storesPerJob],
+          "select * from nexus_engine.dispatch($1, $2, now(), $3)",
+          [name, tipos, settings.storesPerJob],
         );
         return rows[0];
       }),

@@ -1,3 +1,4 @@
+import { createHash } from "node:crypto";
 import { codeOf } from "../database/away.ts";
 
 /** An error that no retry can mend: the attempt that throws it is the job's last. */
@@ -50,8 +51,8 @@ const passing = new Set(["08", "25", "40", "53", "55", "57", "58", "XX"]);
 export function describeFailure(error: unknown, aborted: unknown, lastAttempt: boolean): Failure {
   const cause =
     aborted instanceof CancelledError || aborted instanceof ShutdownError ? aborted : error;
-  const code = codeOf(cause) ?? (cause instanceof Error ? cause.name : "UNKNOWN");
-  const message = (messageOf(cause) || code).toWellFormed().replaceAll("\0", "\\0");
+  const code = kept(codeOf(cause) ?? (cause instanceof Error ? cause.name : "UNKNOWN"));
+  const message = kept(messageOf(cause) || code);
   if (cause instanceof CancelledError) return { outcome: "cancelled", code, message };
   if (cause instanceof ShutdownError) return { outcome: "retrying", code, message };
   // Postgres cancels by the same limit, and may be a moment ahead of our own clock.
@@ -72,4 +73,15 @@ export function isPermanent(error: unknown): boolean {
 
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
+}
+
+/** Of a longer message the ledger and the queue keep how it begins. */
+const keptLength = 4_000;
+
+/** As Postgres can keep it: no zero byte, no half characters, and not a message as long as a payload. */
+function kept(message: string): string {
+  const text = message.toWellFormed().replaceAll("\0", "\\0");
+  if (text.length <= keptLength) return text;
+  const hash = createHash("sha256").update(text).digest("hex");
+  return `${text.slice(0, keptLength).toWellFormed()}… (${text.length} characters, SHA-256 ${hash})`;
 }

@@ -103,13 +103,14 @@ export function createLedger(pool: Pool, log: Logger): Ledger {
     return batch;
   }
 
-  async function write(worker: string, batch: Entry[]): Promise<void> {
-    const records = batch.map(toRecord);
+  /** @param again whether it may have been written already. */
+  async function write(worker: string, batch: Entry[], again = false): Promise<void> {
+    let records = batch.map((entry) => toRecord(entry, again));
     // Those that end during the write are written again.
     const ended = batch.filter((entry) => entry.ended);
     const wait = backoff(retryMs.first, retryMs.most);
-    let again = false;
     let overtaken = false;
+    let bare = false;
     for (;;) {
       try {
         const { rows } = await pool.query<{ id: string | null }>({
@@ -126,7 +127,14 @@ export function createLedger(pool: Pool, log: Logger): Ledger {
         const late: boolean = again && !overtaken && code === "23505";
         // A fault in what was to be written does not pass.
         if (!late && ["22", "23", "42"].includes(code?.slice(0, 2) ?? "")) {
-          log.error({ err: error, worker }, "the ledger refused what was to be written");
+          if (batch.length > 1) return writeApart(worker, batch, again);
+          log.error({ err: error, worker, job: batch[0]?.job }, "the ledger refused an attempt");
+          // At least how it ended.
+          if (!bare) {
+            bare = true;
+            records = records.map(withoutWords);
+            continue;
+          }
           for (const entry of ended) entry.ended?.settle.reject(error);
           return;
         }
@@ -140,6 +148,13 @@ export function createLedger(pool: Pool, log: Logger): Ledger {
     }
   }
 
+  /** One that cannot be written must not keep the others from it. */
+  async function writeApart(worker: string, batch: Entry[], again: boolean): Promise<void> {
+    const half = Math.ceil(batch.length / 2);
+    await write(worker, batch.slice(0, half), again);
+    await write(worker, batch.slice(half), again);
+  }
+
   return {
     begin(job) {
       const entry: Entry = {
@@ -151,7 +166,7 @@ export function createLedger(pool: Pool, log: Logger): Ledger {
           tiendas: undefined,
           finish(end) {
             const settle = Promise.withResolvers<boolean>();
-            entry.ended = { at: performance.now(), end, settle };
+            entry.ended = { at: performance.now(), end: keepable(end), settle };
             young.delete(entry);
             enqueue(entry);
             return settle.promise;
@@ -166,13 +181,45 @@ export function createLedger(pool: Pool, log: Logger): Ledger {
 }
 
 /** As nexus_engine.write_job_runs takes it: times in ms ago, because two machines have two clocks. */
-function toRecord({ id, job, attempt, began, run, ended }: Entry): Record<string, unknown> {
+function toRecord(
+  { id, job, attempt, began, run, ended }: Entry,
+  again: boolean,
+): Record<string, unknown> {
   const now = performance.now();
   const { outcome, ...rest } = ended?.end ?? {};
   return {
+    ...(again ? { again } : {}),
     ...(id ? { id } : { age: now - began, tiendas: run.tiendas }),
     job,
     attempt,
     ...(ended ? { outcome, ended: now - ended.at, ...rest } : {}),
   };
+}
+
+/** What a task returns is kept up to this length as JSON. */
+const keptCounts = 8_192;
+
+/** The end with counts that jsonb can hold. */
+function keepable(end: End): End {
+  if (!("counts" in end) || end.counts === undefined) return end;
+  let counts: Record<string, unknown>;
+  try {
+    const text = JSON.stringify(end.counts, (_, value) => {
+      if (typeof value === "bigint") return String(value);
+      return typeof value === "string" ? value.toWellFormed().replaceAll("\0", "\\0") : value;
+    });
+    counts = text.length > keptCounts ? { characters: text.length } : JSON.parse(text);
+  } catch {
+    counts = { unreadable: true };
+  }
+  return { ...end, counts };
+}
+
+/** The same without what a task or an error has put into it. */
+function withoutWords(record: Record<string, unknown>): Record<string, unknown> {
+  const { tiendas: _, counts: __, ...rest } = record;
+  const isFailure = "message" in record;
+  return isFailure
+    ? { ...rest, code: "LEDGER", message: "not fit for the ledger, see the log" }
+    : rest;
 }

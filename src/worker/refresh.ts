@@ -43,7 +43,6 @@ async function reconcile(
   { payload, log }: TaskContext<RefreshPayload>,
   force: boolean,
 ): Promise<Record<string, unknown>> {
-  const asOf = new Date();
   const { rows: passedOver } = await client.query<{ id: string }>(
     `select wanted.id from unnest($1::uuid[]) wanted (id)
      where not exists (select from public.tiendas t where t.id = wanted.id and t.is_active)`,
@@ -61,13 +60,12 @@ async function reconcile(
     );
   }
   if (force) {
-    await client.query("select nexus_engine.forget_dismissals($1, $2)", [payload.tiendas, asOf]);
+    await client.query("select nexus_engine.forget_dismissals($1, now())", [payload.tiendas]);
   }
   const { rows: types } = await client
-    .query<TypeCounts>("select * from nexus_engine.reconcile($1, $2, $3)", [
+    .query<TypeCounts>("select * from nexus_engine.reconcile($1, $2, now())", [
       payload.tipos ?? null,
       payload.tiendas,
-      asOf,
     ])
     .catch((error: unknown) => {
       if (codeOf(error) === "NX001") {

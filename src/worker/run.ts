@@ -1,11 +1,14 @@
 import type { Pool } from "pg";
+import { createHealth, type Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import type { Running } from "./attempt.ts";
+import { startWhileOnTime } from "./clock.ts";
 import type { TaskSettings } from "./define-task.ts";
 import { createLedger } from "./ledger.ts";
-import { startRunner } from "./runner.ts";
+import { type GuardedRunner, startRunner } from "./runner.ts";
 import { startStockDrain } from "./stock-drain.ts";
 import { loadTasks } from "./tasks.ts";
+import { startWatch } from "./watch.ts";
 
 export type WorkerOptions = {
   /** Connections of the role nexus_worker for the tasks' transactions; at least `concurrency`. */
@@ -18,6 +21,8 @@ export type WorkerOptions = {
   concurrency: number;
   settings: TaskSettings;
   log: Logger;
+  /** Learns whether the work can be done. */
+  health?: Health;
   /** Folder of the tasks; default: tasks/. */
   tasksDir?: string;
 };
@@ -31,7 +36,7 @@ export type RunningWorker = {
 
 /**
  * Starts a worker: tasks of tasks/, schedules of crontab, the drain of the stock outbox, and
- * whatever was missed while down.
+ * whatever was missed while down; all of it only while this machine's clock agrees with Postgres's.
  */
 export async function startWorker({
   pool,
@@ -39,33 +44,42 @@ export async function startWorker({
   concurrency,
   settings,
   log,
+  health = createHealth(),
   tasksDir,
 }: WorkerOptions): Promise<RunningWorker> {
   const running: Running = new Map();
   const ledger = createLedger(directPool, log);
-  const taskList = await loadTasks({ settings, log, ledger, pool, running }, tasksDir);
-  const stockDrain = startStockDrain(directPool, log);
-  const runner = await startRunner({
-    pool: directPool,
-    concurrency,
-    taskList,
-    running,
-    log,
-  }).catch(async (error: unknown) => {
-    await stockDrain.stop();
-    throw error;
-  });
-  const stop = async () => {
-    await stockDrain.stop();
-    await runner.stop();
+  const taskList = await loadTasks({ settings, log, health, ledger, pool, running }, tasksDir);
+  const watch = startWatch(directPool, Object.keys(taskList), log);
+  const start = async () => {
+    const stockDrain = startStockDrain(directPool, log, health);
+    let runner: GuardedRunner | undefined;
+    const stop = async () => {
+      await stockDrain.stop();
+      await runner?.stop();
+    };
+    try {
+      runner = await startRunner({ pool: directPool, concurrency, taskList, running, log });
+      await catchUp(directPool);
+    } catch (error) {
+      await stop();
+      throw error;
+    }
+    return { ended: runner.ended, stop };
   };
   try {
-    await catchUp(directPool);
+    const worker = await startWhileOnTime({ pool: directPool, log, start });
+    return {
+      ended: worker.ended,
+      stop: async () => {
+        await watch.stop();
+        await worker.stop();
+      },
+    };
   } catch (error) {
-    await stop();
+    await watch.stop();
     throw error;
   }
-  return { ended: runner.ended, stop };
 }
 
 /** What is due is computed from state, so one pass over everything makes good any time down. */

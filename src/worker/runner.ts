@@ -1,7 +1,7 @@
 import { EventEmitter } from "node:events";
 import { join } from "node:path";
 import { type Runner, run, type TaskList, type WorkerEvents } from "graphile-worker";
-import type { Pool } from "pg";
+import type { Notification, Pool } from "pg";
 import { graphileLogger, type Logger } from "../log.ts";
 import { within } from "../within.ts";
 import type { Running } from "./attempt.ts";
@@ -41,6 +41,14 @@ export async function startRunner({
   const events = new EventEmitter() as WorkerEvents;
   events.on("pool:create", ({ workerPool }) => {
     guard = startGuard({ pool, worker: workerPool.id, running, log });
+  });
+  const migration = await breakingMigration(pool);
+  events.on("pool:listen:notification", ({ message, workerPool }) => {
+    if (!disarm(message)) return;
+    breakingMigration(pool).then(
+      (latest) => latest > migration && workerPool.gracefulShutdown(),
+      (err: unknown) => log.warn({ err }, "could not look for migrations of the queue"),
+    );
   });
   // Not runner.promise: when outcomes cannot be written the pool shuts down, and then that resolves, or
   // never settles, because its batcher counts itself below zero, or waits for cron's back-off of up to
@@ -90,4 +98,22 @@ export async function startRunner({
       await within(outcomesMs, stopped).catch(() => {});
     },
   };
+}
+
+/** The latest migration of the queue that workers of before do not get along with. */
+async function breakingMigration(pool: Pool): Promise<number> {
+  const { rows } = await pool.query<{ id: number }>(
+    "select coalesce(max(m.id), 0) as id from graphile_worker.migrations m where m.breaking",
+  );
+  return rows[0]?.id ?? 0;
+}
+
+/**
+ * Takes what it says out of a notification of a migration, at which Graphile Worker would stop: whoever may
+ * connect may send one. Whether there was a migration is for us to look up. False for any other.
+ */
+function disarm(message: Notification): boolean {
+  if (message.channel !== "worker:migrate") return false;
+  message.payload = "";
+  return true;
 }

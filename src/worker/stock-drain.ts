@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool, PoolClient, QueryConfig } from "pg";
 import { noticeVanished, onLoan } from "../database/pools.ts";
+import type { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import { within } from "../within.ts";
 
@@ -34,9 +35,9 @@ export type StockDrain = {
  * Empties the outbox of stock crossings as soon as the bell rings. While sales bring more it stays
  * awake and looks by itself, so that they need not ring: a bell makes commits take turns.
  */
-export function startStockDrain(pool: Pool, log: Logger): StockDrain {
+export function startStockDrain(pool: Pool, log: Logger, health?: Health): StockDrain {
   const stopping = new AbortController();
-  const ended = drainUntil(stopping.signal, pool, log);
+  const ended = drainUntil(stopping.signal, pool, log, health);
   return {
     stop: () => {
       stopping.abort();
@@ -45,11 +46,17 @@ export function startStockDrain(pool: Pool, log: Logger): StockDrain {
   };
 }
 
-async function drainUntil(signal: AbortSignal, pool: Pool, log: Logger): Promise<void> {
+async function drainUntil(
+  signal: AbortSignal,
+  pool: Pool,
+  log: Logger,
+  health: Health | undefined,
+): Promise<void> {
   while (!signal.aborted) {
     try {
-      await listenAndDrain(signal, pool);
+      await listenAndDrain(signal, pool, () => health?.succeeded("the drain of the stock outbox"));
     } catch (err) {
+      health?.failed("the drain of the stock outbox", err);
       log.error({ err }, "the stock outbox could not be drained, trying again");
       await sleep(retryMs, undefined, { signal }).catch(() => {});
     }
@@ -57,7 +64,11 @@ async function drainUntil(signal: AbortSignal, pool: Pool, log: Logger): Promise
 }
 
 /** Holds one connection that listens, and drains with it. */
-async function listenAndDrain(signal: AbortSignal, pool: Pool): Promise<void> {
+async function listenAndDrain(
+  signal: AbortSignal,
+  pool: Pool,
+  onDrained: () => void,
+): Promise<void> {
   const client = await pool.connect();
   const outbox = new Outbox(client, signal);
   let rung = true;
@@ -82,6 +93,7 @@ async function listenAndDrain(signal: AbortSignal, pool: Pool): Promise<void> {
       rung = false;
       const began = performance.now();
       if (await outbox.drain()) lastFound = performance.now();
+      onDrained();
       const tookMs = performance.now() - began;
       if (performance.now() - lastFound < awake.forMs) {
         waitMs = Math.min(Math.max(awake.pollMs, awake.rest * tookMs), awake.mostMs);
@@ -160,8 +172,8 @@ class Outbox {
   async #look(backlog: boolean): Promise<Drained> {
     const [drained] = await this.#ask<Drained>({
       name: "drain_outbox",
-      text: "select * from nexus_engine.drain_outbox($1, $2, $3, $4)",
-      values: [share, atOnce, backlog, new Date()],
+      text: "select * from nexus_engine.drain_outbox($1, $2, $3, now())",
+      values: [share, atOnce, backlog],
     });
     return drained ?? { events: 0, backlogs: false, passed_over: false };
   }

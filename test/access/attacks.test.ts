@@ -24,7 +24,7 @@ describe("SQL of an attacker on a connection of the API", () => {
     await db.pool.query(`create role ${login} login password '${login}' in role nexus_server`);
     const tienda = await addStore(db.pool, {
       nombre: mark,
-      settings: { cash_methods: [mark, "efectivo"] },
+      settings: { counted_pending_methods: [mark, "efectivo"] },
     });
     const user = await addUser(db.pool, tienda);
     const productoId = await addProduct(db.pool, tienda, { nombre: mark, sku: mark, stock: 1 });
@@ -67,6 +67,8 @@ describe("SQL of an attacker on a connection of the API", () => {
            when 'uuid'::regtype then quote_literal(id) || '::uuid'
            when 'boolean'::regtype then 'false'
            when 'date'::regtype then 'null::date'
+           when 'timestamptz'::regtype then 'now()'
+           when 'double precision'::regtype then '5'
            when 'jsonb'::regtype then '''{"lead_time_days": 5}''::jsonb'
            else (select quote_literal(e.enumlabel) || '::' || t::regtype from pg_enum e where e.enumtypid = t limit 1) end, ', ' order by n)
          from unnest(f.proargtypes) with ordinality p (t, n)))

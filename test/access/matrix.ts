@@ -2,6 +2,7 @@ import type { Pool } from "pg";
 
 export const ourRoles = [
   "nexus_owner",
+  "nexus_queue",
   "nexus_worker",
   "nexus_server",
   "nexus_tienda",

@@ -116,7 +116,7 @@ describe("every function that runs with its owner's rights", () => {
   it("looks for names in Postgres's own schema first, for types among the temporary ones last", async () => {
     const { rows } = await db.pool.query(
       `select f.oid::regproc::text as name from pg_proc f
-       where f.pronamespace::regnamespace::text in ('nexus_engine', 'nexus_api') and f.prosecdef
+       where f.pronamespace::regnamespace::text in ('nexus_engine', 'nexus_api', 'graphile_worker') and f.prosecdef
          and not coalesce('search_path=pg_catalog, pg_temp' = any (f.proconfig), false)`,
     );
     // It qualifies every name, see there.

@@ -41,7 +41,7 @@ export async function withBenchDatabase(
 /** No insight, and no memory of any. */
 export async function forgetInsights(owner: ClientBase | Pool): Promise<void> {
   await owner.query(
-    "truncate public.insights, nexus_engine.open_insight, nexus_engine.stock_told, nexus_engine.store_failure",
+    "truncate public.insights, nexus_engine.open_insight, nexus_engine.stock_told, nexus_engine.sales_changed, nexus_engine.store_failure",
   );
 }
 

@@ -12,11 +12,14 @@ const parts = {
   checkout: "what a sale pays for our triggers and our index",
   settings: "sales of other stores while one changes its settings, and while a worker starts",
   rollups: "one day's changes in five years of sales, beside 60 days",
+  summaries: "the daily summaries of 1,000 stores: told, completed, corrected",
   push: "from the commit of a sale to the subscriber's screen",
   jobs: "jobs beside Graphile Worker alone, pg-boss and BullMQ",
   rescue: "from kill -9 of a worker to its job running again",
+  relations: "what follows a relation, lists or counts, of a store with 2,000 and 100,000 insights",
   fleet: "10,000 stores on the hour, with one, two and four processes",
   memory: "an hour of 100 stores in one process",
+  answers: "the largest answer and the most memory that a document of 100 kB causes",
 };
 
 type Part = keyof typeof parts;

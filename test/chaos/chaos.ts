@@ -34,23 +34,26 @@ export type ChaosOptions = {
  */
 export async function runChaos(options: ChaosOptions): Promise<Chaos> {
   const { seconds, stores, rates } = options;
+  const lastDayEnds = seconds - 12;
   const server = await OwnServer.start();
   let workers: Workers | undefined;
   try {
     await prepareDatabase(server.url, createLog("silent"), { createPos: true });
-    await asOwner(server.url, async (client) => {
-      const fleet = await readFile(join(import.meta.dirname, "fleet.sql"), "utf8");
-      await client.query(fleet, [stores, seconds - 25]);
-    });
     workers = new Workers(server.url, options.workers, options.log);
-    await sleep(4_000);
+    const opened = await asOwner(server.url, async (client) => {
+      const atWork = "select from nexus_engine.worker_pool";
+      while (((await client.query(atWork)).rowCount ?? 0) < options.workers) await sleep(100);
+      const fleet = await readFile(join(import.meta.dirname, "fleet.sql"), "utf8");
+      await client.query(fleet, [stores, lastDayEnds]);
+      return Date.now();
+    });
     const traffic = startTraffic(server.url);
     const havoc = startHavoc(server, workers, rates);
     await sleep(seconds * 1000);
     await havoc.stop();
     await traffic.stop();
-    // The last business day ended 25 seconds ago, and is told 30 after its end.
-    await sleep(10_000);
+    // The last business day is completed 30 seconds after its end.
+    await sleep(Math.max(0, opened + (lastDayEnds + 32) * 1000 - Date.now()));
     const told = await asOwner(server.url, async (client) => {
       await settle(client, 60_000);
       return { tally: await tally(client), verdict: await judge(client) };

@@ -15,6 +15,7 @@ it("loses nothing and does nothing twice while workers and Postgres are killed",
     (chaos.traffic.sales ?? 0) > 40 && (tally["attempts lost"] ?? 0) > 0,
     JSON.stringify(chaos),
   );
+  assert.ok((tally["days told and later completed"] ?? 0) > 0, JSON.stringify(tally));
   assert.deepEqual(
     Object.entries(chaos.verdict).filter(([, wrong]) => wrong !== 0),
     [],

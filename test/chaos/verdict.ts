@@ -75,12 +75,16 @@ const faults: Record<string, string> = {
   "summaries told twice": `
     select from public.insights where tipo in ('VENTAS_DIARIAS', 'VENTAS_SEMANALES')
     group by tienda_id, tipo, coalesce(extra_data ->> 'fecha', extra_data ->> 'semana_desde') having count(*) > 1`,
+  "days that ended and were not completed": `
+    select from public.insights i
+    where i.tipo = 'VENTAS_DIARIAS' and (i.extra_data ->> 'fecha_hasta')::timestamptz < now() - interval '35 seconds'
+      and not (i.extra_data ->> 'dia_completo')::boolean`,
   "summaries with a wrong total": `
     select from public.insights i
-    where i.tipo = 'VENTAS_DIARIAS' and (i.extra_data ->> 'total_vendido')::numeric <> (
+    where i.tipo = 'VENTAS_DIARIAS' and (i.extra_data ->> 'total_vendido')::numeric is distinct from (
       select sum(v.total)::numeric from public.ventas v
       where v.tienda_id = i.tienda_id and v.fecha >= (i.extra_data ->> 'fecha_desde')::timestamptz
-        and v.fecha < (i.extra_data ->> 'fecha_hasta')::timestamptz)`,
+        and v.fecha < (i.extra_data ->> 'vendido_hasta')::timestamptz)`,
   "products that stock_watch has wrong": `
     select from public.tiendas t
     cross join lateral generate_series(1, nexus_engine.check_stock_watch(array[t.id], now()))`,
@@ -103,6 +107,10 @@ export async function tally(client: Client): Promise<Record<string, number>> {
     select 'attempts ' || outcome as what, count(*)::int as count from nexus_engine.job_run group by outcome
     union all select 'jobs set aside as poison', count(*)::int from nexus_engine.job_run where error_code = 'POISON'
     union all select 'insights of ' || tipo, count(*)::int from public.insights group by tipo
+    union all
+    select 'days told and later completed', count(*)::int from public.insights
+    where tipo = 'VENTAS_DIARIAS' and (extra_data ->> 'dia_completo')::boolean
+      and created_at < (extra_data ->> 'fecha_hasta')::timestamptz + interval '30 seconds'
     union all select 'refresh requests ' || status, count(*)::int from nexus_engine.refresh_request group by status
     order by 1`);
   return Object.fromEntries(rows.map((row) => [row.what, row.count]));

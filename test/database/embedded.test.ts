@@ -373,6 +373,35 @@ test("the log starts anew when it has grown large", async (t) => {
   assert.ok((await stat(file)).size < 100_000);
 });
 
+test("the log is put aside while the server runs, and one before is kept", async (t) => {
+  const dataDir = prepared(t);
+  const db = await startEmbedded({ dataDir, log, settings, logLimit: 20_000 });
+  const file = join(db.dataDir, "postgres.log");
+  const server = new pg.Client(db.connectionString);
+  await server.connect();
+  await server.query("set log_min_messages = 'notice'");
+  const fill = async (size: number) => {
+    await server.query(`do $$ begin raise notice '%', repeat('x', ${size}); end $$`);
+    while ((await stat(file)).size > 20_000) await sleep(20);
+  };
+  await fill(30_000);
+  assert.ok((await stat(`${file}.1`)).size > 30_000);
+  await fill(40_000);
+  assert.ok((await stat(`${file}.1`)).size > 40_000);
+  await server.end();
+  await db.stop();
+});
+
+test("a bad value leaves nothing in the log", async (t) => {
+  const db = await start(prepared(t));
+  const file = join(db.dataDir, "postgres.log");
+  const { size } = await stat(file);
+  await assert.rejects(ask(db, `select '${"geheim".repeat(10_000)}'::uuid`), { code: "22P02" });
+  const left = (await readFile(file, "utf8")).slice(size);
+  assert.doesNotMatch(left, /geheim/);
+  await db.stop();
+});
+
 test(
   "root: a folder that Postgres cannot enter gives way to one in /var/tmp",
   onlyRoot,

@@ -53,12 +53,26 @@ describe("a connection string", () => {
   it("is refused with what was expected, and never shown", () => {
     for (const [url, expected] of [
       ["mysql://u:geheim@h/db", /postgres:\/\//],
-      ["postgres://u:geheim@h:port/db", /host or host:port, got "h:port"/],
+      ["postgres://u:geheim@h:port/db", /host or host:port/],
       ["postgres://u:geheim@h:70000/db", /host or host:port/],
       ["postgres://u:geheim@h1,,h2/db", /a host's name between the commas/],
       ["postgres://u:geheim@h/db?host=h1,h2", /several hosts before the database's name/],
-      ["postgres://u:geheim@h/db?target_session_attrs=any", /read-write or primary, got any/],
-      ["postgres://u:geheim@h/db?pgbouncer=1", /pgbouncer: expected true or false, got 1/],
+      [
+        "postgres://u:geheim@h/db?target_session_attrs=any",
+        /read-write or primary, got something else/,
+      ],
+      [
+        "postgres://u:geheim@h/db?pgbouncer=1",
+        /pgbouncer: expected true or false, got something else/,
+      ],
+      // Not encoded, so that a piece of the password stands where something else should.
+      ["postgres://u:geheim/2@h/db", /percent-encode .*\/ as %2F, # as %23, \? as %3F/],
+      ["postgres://u:geheim#2@h/db", /percent-encode/],
+      ["postgres://u:geheim?2@h/db", /percent-encode/],
+      ["postgres://u:p@geheim/2@h/db", /percent-encode/],
+      ["postgres://u:12?x=geheim@h/db", /percent-encode/],
+      ["postgres://u:geheim%2@h/db", /percent-encode/],
+      ["postgres://u:geheim/db", /percent-encode/],
     ] as const) {
       assert.throws(
         () => parseTarget(url),
@@ -68,7 +82,23 @@ describe("a connection string", () => {
     }
   });
 
-  it("is described without its password", () => {
-    assert.equal(describeTarget("postgres://u:geheim@h1,h2:5433/db"), "h1:5432, h2:5433");
+  it("is described by where it leads, without its password", () => {
+    for (const [url, leadsTo] of [
+      ["postgres://u:geheim@h1,h2:5433/db", "h1:5432, h2:5433"],
+      ["postgres://u:geheim@h1/db?host=h2&port=6000", "h2:6000"],
+      ["postgres://u:geheim@/db?host=/var/run/postgresql", "/var/run/postgresql/.s.PGSQL.5432"],
+      ["postgres://u:geheim@%2Frun%2Fpg:6000/db", "/run/pg/.s.PGSQL.6000"],
+      ["postgres://u:geheim@[::1]:6000/db", "[::1]:6000"],
+    ] as const) {
+      assert.equal(describeTarget(url), leadsTo);
+    }
+  });
+
+  it("keeps its options to itself, and what would change our sessions", () => {
+    const { options, hosts, urlOf } = parseTarget(
+      "postgres://u@h/db?options=endpoint%3Dep-1%20-c%20jit%3Don&statement_timeout=1&sslmode=disable&query_timeout=1",
+    );
+    assert.equal(options, "endpoint=ep-1 -c jit=on");
+    assert.deepEqual(hosts.map(urlOf), ["postgres://u@h/db?sslmode=disable"]);
   });
 });

@@ -74,12 +74,14 @@ describe("announcements", () => {
     ]);
   });
 
-  it("name a new summary, and the older one that it replaces", async () => {
+  it("name a new summary, its completion, and the older one that it replaces", async () => {
     await addSale(db.pool, store, { fecha: "2026-11-20T15:00:00Z", total: 10 });
     await addSale(db.pool, store, { fecha: "2026-11-21T15:00:00Z", total: 10 });
     await reconcile(db.pool, [store], "2026-11-21T01:00:00Z", ["VENTAS_DIARIAS"]);
     const old = (await active())["VENTAS_DIARIAS"];
     await announced();
+    await reconcile(db.pool, [store], "2026-11-21T04:00:00Z", ["VENTAS_DIARIAS"]);
+    assert.deepEqual(await announced(), [{ store, payload: { changed: [old] } }]);
     await reconcile(db.pool, [store], "2026-11-22T01:00:00Z", ["VENTAS_DIARIAS"]);
     const fresh = (await active())["VENTAS_DIARIAS"];
     assert.notEqual(fresh, old);

@@ -87,23 +87,35 @@ describe("dispatch", () => {
     });
   });
 
-  it("refreshes everything, and looks again at periods that were empty", async () => {
-    await db.pool.query("select * from nexus_engine.reconcile(null, $1, '2026-11-24T23:01:00Z')", [
-      stores,
-    ]);
-    // One job for the stores that had sold nothing. Of stock all was told.
-    assert.deepEqual(await dispatch("all", null, "2026-11-25T00:00:00Z", 100), {
-      jobs: 1,
-      stores: 7,
-    });
-    // Of one store it was not, because its pass failed, or its drain has not come to it yet.
+  it("refreshes everything that is to be told, looked at again, or that changed", async () => {
+    const refresh = (at: string) =>
+      db.pool.query("select * from nexus_engine.reconcile(null, $1, $2)", [stores, at]);
+    await refresh("2026-11-24T23:01:00Z");
+    // Of stock all was told. A day that runs is looked at again after a quarter of an hour, and at its end.
+    const nothing = { jobs: 0, stores: 0 };
+    const everyStore = { jobs: 1, stores: 7 };
+    assert.deepEqual(await dispatch("all", null, "2026-11-24T23:06:00Z", 100), nothing);
+    assert.deepEqual(await dispatch("all", null, "2026-11-24T23:16:00Z", 100), everyStore);
+    await refresh("2026-11-24T23:16:00Z");
+    assert.deepEqual(await dispatch("all", null, "2026-11-25T02:56:00Z", 100), nothing);
+    assert.deepEqual(await dispatch("all", null, "2026-11-25T03:01:00Z", 100), everyStore);
+    await refresh("2026-11-25T03:01:00Z");
+    assert.deepEqual(await dispatch("all", null, "2026-11-25T03:06:00Z", 100), nothing);
+    // The sales of two stores changed.
+    await db.pool.query("select nexus_engine.note_sales_changed($1, false)", [stores.slice(2, 4)]);
+    // Of one store stock was not told, because its pass failed, or its drain has not come to it yet.
     await db.pool.query("delete from nexus_engine.stock_told where tienda_id = $1", [stores[0]]);
     await addProduct(db.pool, stores[1] ?? "", { stock: 3 });
-    const all = await dispatch("all", null, "2026-11-25T00:00:00Z", 100);
-    assert.deepEqual(all, { jobs: 2, stores: 2 + 7 });
-    await dispatch("daily", ["VENTAS_DIARIAS"], "2026-11-25T00:01:00Z", 100);
-    const keys = (await jobs()).map(({ key }) => key);
-    assert.deepEqual(keys, ["all:period:0", "all:state:0"]);
+    await db.pool.query("delete from graphile_worker._private_jobs");
+    const all = await dispatch("all", null, "2026-11-25T03:06:00Z", 100);
+    assert.deepEqual(all, { jobs: 2, stores: 2 + 2 });
+    assert.deepEqual(
+      (await jobs()).map(({ key, payload }) => [key, payload.tiendas.length]),
+      [
+        ["all:period:0", 2],
+        ["all:state:0", 2],
+      ],
+    );
   });
 
   it("passes over types that an operator switched off", async () => {

@@ -4,7 +4,7 @@ import fc from "fast-check";
 import type { Pool } from "pg";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { drainOutbox } from "../support/drain.ts";
-import { addProduct, addStore, setSettings } from "../support/fixtures.ts";
+import { addProduct, addSale, addStore, reconcile, setSettings } from "../support/fixtures.ts";
 import { holdsAlways } from "../support/property.ts";
 import { rollUp } from "../support/rollups.ts";
 import { assertReadsExact, assertSettled } from "./interleaving/settled.ts";
@@ -62,18 +62,29 @@ describe("sales, owners, operators and workers at the same time, on connections 
   async function openShops(): Promise<Shops> {
     const stores = [
       await addStore(db.pool),
-      await addStore(db.pool, { settings: { time_zone: "Asia/Kolkata", summary_time: "13:30" } }),
+      await addStore(db.pool, { settings: { time_zone: "Asia/Kolkata", day_starts_at: "13:30" } }),
     ];
     const products: string[] = [];
     for (const store of [...stores, ...stores]) products.push(await addProduct(db.pool, store));
+    const hour = 3_600_000;
+    for (const store of stores) {
+      for (const hours of [5, 20, 29, 44, 53]) {
+        await addSale(db.pool, store, { fecha: new Date(Date.now() - hours * hour), total: 10 });
+      }
+    }
     await rollUp(worker);
+    // Some days have been told.
+    for (const days of [2, 1, 0]) {
+      const asOf = new Date(Date.now() - days * 24 * hour);
+      await reconcile(worker, stores, asOf, ["VENTAS_DIARIAS", "VENTAS_SEMANALES"]);
+    }
     return { stores, products };
   }
 
   async function closeShops(): Promise<void> {
     await db.pool.query(`
       truncate nexus_engine.open_insight, nexus_engine.stock_event, nexus_engine.stock_watch, nexus_engine.stock_out,
-        nexus_engine.stock_recheck, nexus_engine.stock_told, nexus_engine.product_settings, nexus_engine.store_settings, nexus_engine.rollup_state, nexus_engine.sale_mark,
+        nexus_engine.stock_recheck, nexus_engine.stock_told, nexus_engine.product_settings, nexus_engine.store_settings, nexus_engine.rollup_state, nexus_engine.sale_mark, nexus_engine.sales_changed,
         nexus_engine.store_day, nexus_engine.store_hour, nexus_engine.method_day, nexus_engine.product_day;
       truncate public.tiendas cascade;
       delete from graphile_worker._private_jobs;
@@ -234,6 +245,8 @@ describe("sales, owners, operators and workers at the same time, on connections 
     await worker.query("select nexus_engine.reconcile(null, $1, now())", [stores]);
     await rollUp(worker);
     await rollUp(worker);
+    // The roll-up noted whose summaries are not true any more.
+    await worker.query("select nexus_engine.reconcile(null, $1, now())", [stores]);
     const { rows } = await worker.query(
       "select * from nexus_engine.reconcile(null, $1, now()) r where (r.inserted, r.updated, r.archived, r.failed) <> (0, 0, 0, 0)",
       [stores],

@@ -1,12 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
-import { setTimeout as sleep } from "node:timers/promises";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
-import { addSale, addStore, reconcile } from "../support/fixtures.ts";
+import { addStore } from "../support/fixtures.ts";
 
-const minute = 60_000;
-const hour = 60 * minute;
-const day = 24 * hour;
+const day = 24 * 3_600_000;
 
 describe("business days", () => {
   let db: TestDatabase;
@@ -18,32 +15,161 @@ describe("business days", () => {
   it("follow each other without hole or overlap through a year of clock changes", async () => {
     const { rows } = await db.pool.query(`
       with setting as (
-        select z as time_zone, s as summary_time
+        select z as time_zone, s as day_starts_at
         from unnest(array['America/Argentina/Buenos_Aires', 'Europe/London', 'America/St_Johns',
           'America/Santiago', 'Australia/Lord_Howe', 'Pacific/Chatham', 'Asia/Kolkata', 'America/Asuncion']) z,
-          unnest(array['00:00', '01:30', '02:15', '20:00', '23:59']::time[]) s
+          unnest(array['00:00', '01:30', '02:15', '06:00', '23:59']::time[]) s
       ),
       day as (
-        select time_zone, summary_time, d::date as day,
-          nexus_engine.local_instant(d::date - 1, summary_time, time_zone) as starts_at,
-          nexus_engine.local_instant(d::date, summary_time, time_zone) as ends_at
+        select time_zone, day_starts_at, d::date as day,
+          nexus_engine.local_instant(d::date, day_starts_at, time_zone) as starts_at,
+          nexus_engine.local_instant(d::date + 1, day_starts_at, time_zone) as ends_at
         from setting, generate_series(timestamp '2026-01-01', timestamp '2027-01-01', '1 day') d
       )
-      select time_zone, summary_time, count(*)::int as days,
+      select time_zone, day_starts_at, count(*)::int as days,
         bool_and(starts_at < ends_at) as advances,
-        -- What the engine finds at the last and first instants of each day.
-        bool_and(nexus_engine.latest_local_day(summary_time, time_zone, ends_at) = day) as ends_on_time,
-        bool_and(nexus_engine.latest_local_day(summary_time, time_zone, ends_at - interval '1 microsecond') = day - 1) as not_before
+        -- What the engine finds at the first and last instants of each day.
+        bool_and(nexus_engine.latest_local_day(day_starts_at, time_zone, starts_at) = day) as begins_on_time,
+        bool_and(nexus_engine.latest_local_day(day_starts_at, time_zone, ends_at - interval '1 microsecond') = day) as not_after
       from day group by 1, 2`);
     assert.equal(rows.length, 40);
     for (const row of rows) {
       assert.deepEqual(
-        [row.days, row.advances, row.ends_on_time, row.not_before],
+        [row.days, row.advances, row.begins_on_time, row.not_after],
         [366, true, true, true],
-        `${row.time_zone} ${row.summary_time}`,
+        `${row.time_zone} ${row.day_starts_at}`,
       );
     }
   });
+});
+
+describe("summaries", () => {
+  let db: TestDatabase;
+  before(async () => {
+    db = await createTestDatabase();
+  });
+  after(() => db.drop());
+
+  const announcedAt = async (store: string, period: string, subject: string) => {
+    const { rows } = await db.pool.query(
+      `select announced_at as at
+       from nexus_engine.store_periods($1, array[$2::uuid], $3::date + interval '12 days', array(select generate_series(0, 13)))
+       where subject = $3::date::text`,
+      [period, store, subject],
+    );
+    return rows[0]?.at;
+  };
+
+  it("of a day are told at the first summary time after it begins, at its end if there is none", async () => {
+    const buenosAires = "America/Argentina/Buenos_Aires";
+    for (const [day, startsAt, summary, zone, expected] of [
+      ["2026-11-24", "00:00", "20:00", buenosAires, "2026-11-24T23:00:00Z"],
+      ["2026-11-24", "00:00", "00:00:01", buenosAires, "2026-11-24T03:00:01Z"],
+      ["2026-11-24", "00:00", "23:59:59", buenosAires, "2026-11-25T02:59:59Z"],
+      ["2026-11-24", "00:00", "00:00", buenosAires, "2026-11-25T03:00:00Z"],
+      // A bar's day of 24/11 ends on 25/11 at 06:00.
+      ["2026-11-24", "06:00", "20:00", buenosAires, "2026-11-24T23:00:00Z"],
+      ["2026-11-24", "06:00", "06:00:01", buenosAires, "2026-11-24T09:00:01Z"],
+      ["2026-11-24", "06:00", "00:00", buenosAires, "2026-11-25T03:00:00Z"],
+      ["2026-11-24", "06:00", "02:00", buenosAires, "2026-11-25T05:00:00Z"],
+      ["2026-11-24", "06:00", "05:59:59", buenosAires, "2026-11-25T08:59:59Z"],
+      ["2026-11-24", "06:00", "06:00", buenosAires, "2026-11-25T09:00:00Z"],
+      // At 00:00 of 6/9 its clocks go forward to 01:00, which is 04:00Z: no 00:30 on that date, and 01:00 is its start.
+      ["2026-09-06", "00:00", "00:30", "America/Santiago", "2026-09-06T04:30:00Z"],
+      ["2026-09-06", "00:00", "01:00", "America/Santiago", "2026-09-07T03:00:00Z"],
+      ["2026-09-05", "00:00", "23:59", "America/Santiago", "2026-09-06T03:59:00Z"],
+    ] as const) {
+      const store = await addStore(db.pool, {
+        settings: { day_starts_at: startsAt, summary_time: summary, time_zone: zone },
+      });
+      assert.deepEqual(
+        await announcedAt(store, "day", day),
+        new Date(expected),
+        `${day} ${startsAt} ${summary} ${zone}`,
+      );
+    }
+  });
+
+  it("of a week are told at their time, but not before its last day has ended", async () => {
+    for (const [startsAt, summary, expected] of [
+      ["00:00", "09:00", "2026-11-23T12:00:00Z"],
+      ["00:00", "00:00", "2026-11-23T03:00:00Z"],
+      ["06:00", "09:00", "2026-11-23T12:00:00Z"],
+      ["06:00", "06:00", "2026-11-23T09:00:00Z"],
+      ["06:00", "02:00", "2026-11-23T09:00:00Z"],
+    ] as const) {
+      const store = await addStore(db.pool, {
+        settings: { day_starts_at: startsAt, weekly_summary_time: summary },
+      });
+      assert.deepEqual(
+        await announcedAt(store, "week", "2026-11-16"),
+        new Date(expected),
+        `${startsAt} ${summary}`,
+      );
+    }
+  });
+
+  /** Settings, period, as of; its subject, start, end and announcement, all in November 2026 and UTC. */
+  const wholeDay = { summary_time: "20:00" };
+  const bar = { day_starts_at: "06:00", summary_time: "02:00", weekly_summary_time: "02:00" };
+  const atTheEnd = { day_starts_at: "06:00", summary_time: "06:00" };
+  for (const [what, settings, period, asOf, expected] of [
+    ["a day", wholeDay, "day", "24T22:59:59", ["23", "23T03:00", "24T03:00", "23T23:00"]],
+    ["a day", wholeDay, "day", "24T23:00:00", ["24", "24T03:00", "25T03:00", "24T23:00"]],
+    ["a day", wholeDay, "day", "25T03:00:00", ["24", "24T03:00", "25T03:00", "24T23:00"]],
+    ["a bar's day", bar, "day", "25T04:59:59", ["23", "23T09:00", "24T09:00", "24T05:00"]],
+    ["a bar's day", bar, "day", "25T05:00:00", ["24", "24T09:00", "25T09:00", "25T05:00"]],
+    ["a bar's day", bar, "day", "25T09:00:00", ["24", "24T09:00", "25T09:00", "25T05:00"]],
+    [
+      "a day at its end",
+      atTheEnd,
+      "day",
+      "25T08:59:59",
+      ["23", "23T09:00", "24T09:00", "24T09:00"],
+    ],
+    [
+      "a day at its end",
+      atTheEnd,
+      "day",
+      "25T09:00:00",
+      ["24", "24T09:00", "25T09:00", "25T09:00"],
+    ],
+    ["a week", wholeDay, "week", "23T11:59:59", ["09", "09T03:00", "16T03:00", "16T12:00"]],
+    ["a week", wholeDay, "week", "23T12:00:00", ["16", "16T03:00", "23T03:00", "23T12:00"]],
+    ["a bar's week", bar, "week", "23T08:59:59", ["09", "09T09:00", "16T09:00", "16T09:00"]],
+    ["a bar's week", bar, "week", "23T09:00:00", ["16", "16T09:00", "23T09:00", "23T09:00"]],
+  ] as const) {
+    it(`are of ${what} as of ${asOf}, and of the one before`, async () => {
+      const store = await addStore(db.pool, { settings });
+      const instant = (text: string) => new Date(`2026-11-${text.padEnd(11, ":00")}Z`).getTime();
+      const { rows } = await db.pool.query(
+        `select back, subject, first_day::text, last_day::text, starts_at, ends_at, announced_at
+         from nexus_engine.store_periods($1, array[$2::uuid], $3, array[0, 1]) order by back`,
+        [period, store, new Date(instant(asOf))],
+      );
+      const [dayOfMonth = "", ...times] = expected;
+      const length = period === "day" ? 1 : 7;
+      const date = (at: number) => new Date(at).toISOString().slice(0, 10);
+      assert.deepEqual(
+        rows,
+        [0, 1].map((back) => {
+          const first = Date.parse(`2026-11-${dayOfMonth}`) - back * length * day;
+          const [starts_at, ends_at, announced_at] = times.map(
+            (time) => new Date(instant(time) - back * length * day),
+          );
+          return {
+            back,
+            subject: date(first),
+            first_day: date(first),
+            last_day: date(first + (length - 1) * day),
+            starts_at,
+            ends_at,
+            announced_at,
+          };
+        }),
+      );
+    });
+  }
 });
 
 describe("a day that a zone skipped", () => {
@@ -62,189 +188,4 @@ describe("a day that a zone skipped", () => {
       ["2011-12-28", "2011-12-29", "2011-12-29", "2011-12-31"],
     );
   });
-});
-
-describe("summaries by state, not by tick", () => {
-  let db: TestDatabase;
-  before(async () => {
-    db = await createTestDatabase();
-  });
-  after(() => db.drop());
-
-  const summaries = async (store: string, tipo = "VENTAS_DIARIAS") => {
-    const { rows } = await db.pool.query(
-      `select extra_data ->> 'fecha_hasta' as until, is_active from public.insights
-       where tienda_id = $1 and tipo = $2 order by 1`,
-      [store, tipo],
-    );
-    return rows;
-  };
-  const run = (store: string, at: string | number) =>
-    reconcile(db.pool, [store], new Date(at), ["VENTAS_DIARIAS", "VENTAS_SEMANALES"]);
-  const due = async (store: string, at: string | number, recheck = false) => {
-    const { rows } = await db.pool.query(
-      "select * from nexus_engine.due_periods('VENTAS_DIARIAS', $1, $2, $3)",
-      [[store], new Date(at), recheck],
-    );
-    return rows.map(({ subject }) => subject);
-  };
-  /** A sale at noon UTC of each of these days. */
-  const sales = async (store: string, from: string, days: number) => {
-    for (let i = 0; i < days; i += 1) {
-      await addSale(db.pool, store, {
-        fecha: new Date(Date.parse(`${from}T12:00:00Z`) + i * day),
-        total: 10,
-      });
-    }
-  };
-
-  it("gives exactly one summary when the worker was down over 20:00 and up at 23:10", async () => {
-    const store = await addStore(db.pool);
-    await sales(store, "2026-11-23", 2);
-    await run(store, "2026-11-23T23:05:00Z");
-    await run(store, "2026-11-24T22:55:00Z"); // 19:55, the last tick before it went down
-    await run(store, "2026-11-25T02:10:00Z"); // 23:10
-    await run(store, "2026-11-25T02:15:00Z");
-    assert.deepEqual(await summaries(store), [
-      { until: "2026-11-23T23:00:00Z", is_active: false },
-      { until: "2026-11-24T23:00:00Z", is_active: true },
-    ]);
-  });
-
-  it("waits until the sales of the last second have been committed", async () => {
-    const store = await addStore(db.pool);
-    assert.deepEqual(await due(store, "2026-11-24T23:00:29Z"), ["2026-11-23"]);
-    assert.deepEqual(await due(store, "2026-11-24T23:00:30Z"), ["2026-11-24"]);
-  });
-
-  it("makes up for missed days of stores it was serving, none older than three days", async () => {
-    const store = await addStore(db.pool);
-    await sales(store, "2026-11-10", 10);
-    assert.deepEqual(
-      await due(store, "2026-11-11T12:00:00Z"),
-      ["2026-11-10"],
-      "a new store: the latest only",
-    );
-    await run(store, "2026-11-11T12:00:00Z");
-    assert.deepEqual((await due(store, "2026-11-13T12:00:00Z")).sort(), [
-      "2026-11-11",
-      "2026-11-12",
-    ]);
-    assert.deepEqual((await due(store, "2026-11-18T12:00:00Z")).sort(), [
-      "2026-11-15",
-      "2026-11-16",
-      "2026-11-17",
-    ]);
-    await run(store, "2026-11-18T12:00:00Z");
-    assert.deepEqual(
-      (await summaries(store)).map(({ until, is_active }) => [until.slice(0, 10), is_active]),
-      [
-        ["2026-11-10", false],
-        ["2026-11-15", false],
-        ["2026-11-16", false],
-        ["2026-11-17", true],
-      ],
-    );
-  });
-
-  it("looks again at a day that had no sales, when everything is refreshed", async () => {
-    const store = await addStore(db.pool);
-    await run(store, "2026-11-24T23:01:00Z");
-    assert.deepEqual(await due(store, "2026-11-24T23:06:00Z"), []);
-    assert.deepEqual(await due(store, "2026-11-25T00:00:00Z", true), ["2026-11-24"]);
-    const late = await addSale(db.pool, store, {
-      fecha: "2026-11-24T20:00:00Z",
-      total: 33,
-      statusPago: "pendiente",
-      metodoPago: "tarjeta_credito",
-    });
-    await run(store, "2026-11-25T00:00:00Z");
-    assert.deepEqual(await summaries(store), []);
-    await db.pool.query("update public.ventas set status_pago = 'pagado' where id = $1", [late]);
-    await run(store, "2026-11-25T01:00:00Z");
-    await run(store, "2026-11-25T02:00:00Z");
-    assert.deepEqual(await summaries(store), [{ until: "2026-11-24T23:00:00Z", is_active: true }]);
-  });
-
-  it("does not leave a summary active whose successor was told before it", async () => {
-    const store = await addStore(db.pool);
-    const sale = (fecha: string) => addSale(db.pool, store, { fecha, total: 10 });
-    await run(store, "2026-11-22T23:01:00Z");
-    await run(store, "2026-11-23T23:01:00Z");
-    await sale("2026-11-24T12:00:00Z");
-    await run(store, "2026-11-24T23:01:00Z");
-    await sale("2026-11-23T12:00:00Z");
-    await run(store, "2026-11-25T00:00:00Z");
-    assert.deepEqual(await summaries(store), [
-      { until: "2026-11-23T23:00:00Z", is_active: false },
-      { until: "2026-11-24T23:00:00Z", is_active: true },
-    ]);
-  });
-
-  it("is one a period even where nobody takes the reconciler's locks", async () => {
-    const store = await addStore(db.pool);
-    await sales(store, "2026-11-16", 9);
-    const period = "select inserted from nexus_engine.reconcile_period('VENTAS_DIARIAS', $1, $2)";
-    const values = [[store], "2026-11-24T23:01:00Z"];
-    const first = await db.pool.connect();
-    await first.query("begin");
-    assert.equal((await first.query(period, values)).rows[0].inserted, 1);
-    const second = db.pool.query(period, values);
-    const waiting = async () =>
-      (
-        await db.pool.query(
-          "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
-        )
-      ).rowCount;
-    while (!(await waiting())) await sleep(10);
-    await first.query("commit");
-    first.release();
-    assert.equal((await second).rows[0].inserted, 0);
-    assert.equal((await summaries(store)).length, 1);
-  });
-
-  it("is one a period for ever, dismissed, deleted or run by ten at once", async () => {
-    const store = await addStore(db.pool);
-    await sales(store, "2026-11-16", 9);
-    const at = "2026-11-24T23:01:00Z";
-    await Promise.all(Array.from({ length: 10 }, () => run(store, at)));
-    assert.equal((await summaries(store)).length, 1);
-    assert.equal((await summaries(store, "VENTAS_SEMANALES")).length, 1);
-    await db.pool.query("update public.insights set is_active = false where tienda_id = $1", [
-      store,
-    ]);
-    await run(store, at);
-    assert.equal((await summaries(store)).length, 1);
-    await db.pool.query("delete from public.insights where tienda_id = $1", [store]);
-    await run(store, at);
-    assert.equal((await summaries(store)).length, 0);
-  });
-
-  for (const [timeZone, summaryUtc] of [
-    ["Asia/Kolkata", "2026-11-24T14:30:00Z"],
-    ["America/St_Johns", "2026-11-24T23:30:00Z"],
-    ["Pacific/Chatham", "2026-11-24T06:15:00Z"],
-  ] as const) {
-    it(`comes at 20:00 in ${timeZone}, each day once, ticking every five minutes`, async () => {
-      const store = await addStore(db.pool, { settings: { time_zone: timeZone } });
-      const end = Date.parse(summaryUtc);
-      // One sale in the last second of each of two days, one in the first of the next.
-      for (const at of [end - day - 1000, end - 1000, end]) {
-        await addSale(db.pool, store, { fecha: new Date(at), total: 1 });
-      }
-      const inserted: string[] = [];
-      const around = (at: number) => [-10, -5, 0, 5, 10].map((minutes) => at + minutes * minute);
-      for (const at of [...around(end - day), ...around(end - day / 2), ...around(end)]) {
-        // The crontab ticks at minutes 1, 6, 11 and so on.
-        const tick = at + minute;
-        const rows = await run(store, tick);
-        if (rows[0]?.inserted) inserted.push(new Date(tick).toISOString());
-      }
-      assert.deepEqual(inserted.at(-1), new Date(end + minute).toISOString());
-      assert.deepEqual(
-        (await summaries(store)).map(({ until }) => until),
-        [end - day, end].map((at) => `${new Date(at).toISOString().slice(0, 19)}Z`),
-      );
-    });
-  }
 });

@@ -51,6 +51,8 @@ describe("a rollup", () => {
   for (const [what, sql] of [
     ["a late ticket", null],
     ["a payment", "update ventas set status_pago = 'pagado' where id = $1"],
+    ["a payment of what was counted", "update ventas set status_pago = 'pagado' where id = $1"],
+    ["a refund", "update ventas set total = -20.2 where id = $1"],
     ["an annulment", "update ventas set status_pago = 'anulado' where id = $1"],
     ["a corrected amount", "update ventas set total = 'NaN' where id = $1"],
     ["a moved date", "update ventas set fecha = fecha - interval '26 hours' where id = $1"],
@@ -64,8 +66,8 @@ describe("a rollup", () => {
   ] as const) {
     it(`follows ${what} of a closed day, and readers do not wait for it`, async () => {
       const id = await sale(50, {
-        statusPago: what === "a payment" ? "pendiente" : "pagado",
-        metodoPago: "tarjeta",
+        statusPago: what.startsWith("a payment") ? "pendiente" : "pagado",
+        metodoPago: what === "a payment of what was counted" ? "tarjeta_debito" : "tarjeta",
       });
       await rollUp(worker);
       const before = await rollupRows(db.pool);
@@ -81,13 +83,14 @@ describe("a rollup", () => {
     });
   }
 
-  it("is made anew when the store's days or its cash methods change", async () => {
+  it("is made anew when the store's days or its counted methods change", async () => {
     await sale(27, { statusPago: "pendiente", metodoPago: "vale" });
     for (const settings of [
-      { summary_time: "05:30" },
+      { day_starts_at: "05:30" },
       { time_zone: "Asia/Kolkata" },
-      { cash_methods: ["vale"] },
-      { time_zone: null, cash_methods: null, summary_time: null },
+      { counted_pending_methods: ["vale"] },
+      { counted_pending_methods: [] },
+      { time_zone: null, counted_pending_methods: null, day_starts_at: null },
     ]) {
       await setSettings(db.pool, store, settings);
       await assertReportsExact(db.pool, [store], new Date());
@@ -463,7 +466,7 @@ describe("a day that closes", () => {
     for (let n = 0; n < 16; n += 1) stores.push(await addStore(db.pool));
     const started = Date.now();
     await db.pool.query(
-      `insert into nexus_engine.store_settings (tienda_id, time_zone, summary_time)
+      `insert into nexus_engine.store_settings (tienda_id, time_zone, day_starts_at)
        select id, 'UTC', (clock_timestamp() at time zone 'UTC' + interval '800 ms' + n * interval '150 ms')::time
        from unnest($1::uuid[]) with ordinality u (id, n)`,
       [stores],
@@ -516,7 +519,7 @@ describe("a day that closes", () => {
   async function waitsForOneThat(what: "began" | "wrote" | "was prepared"): Promise<void> {
     const worker = db.poolAs("nexus_worker");
     const end = new Date(Date.now() + 600).toISOString().slice(11, 23);
-    const store = await addStore(db.pool, { settings: { time_zone: "UTC", summary_time: end } });
+    const store = await addStore(db.pool, { settings: { time_zone: "UTC", day_starts_at: end } });
     await rollUp(worker);
     const slow = await db.pool.connect();
     await slow.query("begin");

@@ -21,7 +21,7 @@ const amount = fc.oneof(
   },
 );
 const status = fc.constantFrom("pagado", "pendiente", "anulado");
-const method = fc.constantFrom("efectivo", "tarjeta", "vale");
+const method = fc.constantFrom("efectivo", "tarjeta_debito", "vale");
 
 const sale = fc.record({
   op: fc.constant("sale"),
@@ -55,12 +55,13 @@ const settings = fc.record({
   op: fc.constant("settings"),
   store: pick,
   settings: fc.constantFrom(
-    { summary_time: "03:15:30" },
-    { summary_time: null },
+    { day_starts_at: "03:15:30" },
+    { day_starts_at: null },
     { time_zone: "Pacific/Chatham" },
     { time_zone: "America/St_Johns" },
-    { cash_methods: ["vale", "efectivo"] },
-    { cash_methods: null },
+    { counted_pending_methods: ["vale", "efectivo"] },
+    { counted_pending_methods: [] },
+    { counted_pending_methods: null },
   ),
 });
 const step = fc.oneof(
@@ -108,7 +109,7 @@ describe("whatever happens to tickets, lines and settings", () => {
           const stores = [
             await addStore(db.pool),
             await addStore(db.pool, {
-              settings: { time_zone: "Asia/Kolkata", summary_time: "13:30" },
+              settings: { time_zone: "Asia/Kolkata", day_starts_at: "13:30" },
             }),
           ];
           const products: string[] = [];

@@ -142,7 +142,7 @@ const times100 = (count: number, text: (n: number) => string) =>
   Array.from({ length: count }, (_, n) => text(n)).join(" ");
 /** What others have been brought down with. */
 const known: string[] = [
-  "{ tienda { id nombre } storeSettings { timeZone cashMethods } insightStats { total byTipo { key count } } stockSummary { active } }",
+  "{ tienda { id nombre } storeSettings { timeZone countedPendingMethods } insightStats { total byTipo { key count } } stockSummary { active } }",
   "{ productos(first: 100) { totalCount nodes { id nombre sku stockActual insights(first: 10) { nodes { id mensaje extraData } } } } }",
   "{ insights(first: 100) { totalCount nodes { id tipo mensaje producto { id nombre } } } }",
   '{ productos(filter: {nombre: {includesInsensitive: "a"}}) { nodes { nombre } } }',

@@ -39,6 +39,8 @@ const variables: Record<string, fc.Arbitrary<string>> = {
   PORT: anyNumber,
   SECRET_KEY: keys,
   SECRET_KEY_PREVIOUS: keys,
+  TOKEN_AUDIENCE: texts,
+  TOKEN_ISSUER: texts,
   NODE_ENV: fc.oneof(fc.constantFrom("production", "test", "Production"), texts),
   LOG_LEVEL: fc.oneof(fc.constantFrom("info", "silent", "INFO"), texts),
   WORKER_CONCURRENCY: anyNumber,

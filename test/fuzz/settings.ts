@@ -16,12 +16,14 @@ const zones = fc.constantFrom(
 );
 const likely: Record<string, fc.Arbitrary<unknown>> = {
   timeZone: fc.oneof(zones, texts),
+  dayStartsAt: times,
   summaryTime: times,
   weeklySummaryDow: numbers,
   weeklySummaryTime: times,
   lowStockThreshold: numbers,
   criticalThreshold: numbers,
   leadTimeDays: numbers,
+  countedPendingMethods: fc.oneof(fc.array(texts, { maxLength: 25 }), fc.constant("efectivo")),
   cashMethods: fc.oneof(fc.array(texts, { maxLength: 25 }), fc.constant("efectivo")),
   mutedTypes: fc.oneof(
     fc.array(fc.constantFrom("STOCK_BAJO", "VENTAS_DIARIAS", "NADA", ""), { maxLength: 5 }),

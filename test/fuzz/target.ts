@@ -40,7 +40,7 @@ export type Target = {
   close(): Promise<void>;
 };
 
-const question = `{ tienda { id nombre } insightStats { total active } storeSettings { timeZone cashMethods }
+const question = `{ tienda { id nombre } insightStats { total active } storeSettings { timeZone countedPendingMethods }
   insights(first: 5) { totalCount nodes { id mensaje } } productos(first: 5) { nodes { nombre stockActual } } }`;
 
 /** The real server with an attacker's store and another one full of canaries. */
@@ -119,7 +119,7 @@ export async function openTarget(): Promise<Target> {
 async function addCanaries({ pool }: TestDatabase, mark: string) {
   const tienda = await addStore(pool, {
     nombre: `${mark} tienda`,
-    settings: { cash_methods: [`${mark} efectivo`] },
+    settings: { counted_pending_methods: [`${mark} efectivo`] },
   });
   const user = await addUser(pool, tienda, { email: `${mark}-${randomUUID()}@example.com` });
   for (const n of [0, 1, 2]) {

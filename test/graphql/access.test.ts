@@ -74,6 +74,11 @@ describe("access", () => {
     ],
     ["no exp", () => `Bearer ${posToken({ sub: user })}`],
     ["an exp that is no number", () => `Bearer ${posToken({ sub: user, exp: "mañana" })}`],
+    ["an exp after the year 3000", () => `Bearer ${posToken({ sub: user, exp: 1e300 })}`],
+    ["an exp in milliseconds", (exp) => `Bearer ${posToken({ sub: user, exp: exp * 1000 })}`],
+    ["an nbf in the future", (exp) => `Bearer ${posToken({ sub: user, exp, nbf: exp - 3580 })}`],
+    ["an iat in the future", (exp) => `Bearer ${posToken({ sub: user, exp, iat: exp - 3580 })}`],
+    ["an iat that is no number", (exp) => `Bearer ${posToken({ sub: user, exp, iat: "hoy" })}`],
     ["no sub", (exp) => `Bearer ${posToken({ exp })}`],
     ["a sub that is no id", (exp) => `Bearer ${posToken({ sub: "1' or '1'='1", exp })}`],
     ["a sub that is no text", (exp) => `Bearer ${posToken({ sub: 7, exp })}`],
@@ -148,6 +153,48 @@ describe("access", () => {
         await server.close();
       }
     }
+  });
+
+  it("looks at aud and iss where they are configured, over HTTP and WebSockets, and only there", async () => {
+    const exp = inAnHour();
+    const server = await startApi(db, {
+      expectedClaims: { audience: "nexus-pos", issuer: "https://pos.example" },
+    });
+    const good = { sub: user, exp, aud: "nexus-pos", iss: "https://pos.example" };
+    try {
+      for (const [claims, status] of [
+        [good, 200],
+        [{ ...good, aud: ["otra", "nexus-pos"] }, 200],
+        [{ ...good, aud: "otra" }, 401],
+        [{ ...good, aud: undefined }, 401],
+        [{ ...good, aud: 7 }, 401],
+        [{ ...good, iss: "https://otro.example" }, 401],
+        [{ ...good, iss: undefined }, 401],
+      ] as const) {
+        const token = posToken(claims);
+        const answer = await server.post(body, { authorization: `Bearer ${token}` });
+        assert.equal(answer.status, status, JSON.stringify(claims));
+        assert.equal((await withToken(token)).status, 200, "not configured");
+        const subscriber = await connect(server, { params: { authorization: `Bearer ${token}` } });
+        const { next } = subscriber.subscribe("subscription { insightChanged { refetch } }");
+        const first = await Promise.race([next().catch(() => {}), subscriber.closed]);
+        subscriber.close();
+        assert.equal(first.code, status === 200 ? undefined : 4401, JSON.stringify(claims));
+      }
+      const own = await signToken(user, secretKey, 60, {
+        audience: "nexus-pos",
+        issuer: "https://pos.example",
+      });
+      assert.equal((await server.post(body, { authorization: `Bearer ${own}` })).status, 200);
+    } finally {
+      await server.close();
+    }
+  });
+
+  it("bears with a clock of the POS that is some seconds ahead", async () => {
+    const soon = Math.floor(Date.now() / 1000) + 4;
+    const token = posToken({ sub: user, exp: inAnHour(), nbf: soon, iat: soon });
+    assert.equal((await withToken(token)).status, 200);
   });
 
   it("gives the server's own role nothing but the check of a user", async () => {

@@ -1,6 +1,6 @@
 import type { Pool } from "pg";
 import type { MutationLimits } from "../../src/config.ts";
-import { signToken } from "../../src/graphql/token.ts";
+import { type ExpectedClaims, signToken } from "../../src/graphql/token.ts";
 import { startHttp } from "../../src/http.ts";
 import { createLog } from "../../src/log.ts";
 import type { TestDatabase } from "../support/database.ts";
@@ -45,6 +45,7 @@ export async function startApi(
     statementTimeoutMs?: number;
     subscriberCheckMs?: number;
     secretKeys?: Uint8Array[];
+    expectedClaims?: ExpectedClaims;
     mutationLimits?: MutationLimits;
     corsOrigins?: string[];
   } = {},
@@ -60,6 +61,7 @@ export async function startApi(
     statementTimeoutMs: options.statementTimeoutMs ?? 10_000,
     log: options.log ?? createLog("silent"),
     isReady: async () => true,
+    ...(options.expectedClaims && { expectedClaims: options.expectedClaims }),
     ...(options.subscriberCheckMs && { subscriberCheckMs: options.subscriberCheckMs }),
     ...(options.mutationLimits && { mutationLimits: options.mutationLimits }),
     ...(options.corsOrigins && { corsOrigins: options.corsOrigins }),

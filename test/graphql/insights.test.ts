@@ -96,7 +96,6 @@ describe("insights", () => {
       [`{createdAt: {greaterThan: "2026-11-20T20:00:00-03:00"}}`, ["a", "b"]],
       [`{isActive: {equalTo: true}, tipo: {equalTo: "STOCK_BAJO"}}`, ["a"]],
       [`{}`, ["a", "b", "c"]],
-      [`{tipo: null}`, ["a", "b", "c"]],
     ] as const) {
       assert.deepEqual((await list(user, `(filter: ${filter})`)).sort(), expected, filter);
     }

@@ -41,7 +41,7 @@ describe("refreshInsights", () => {
     const { id, queuedAt, ...request } = asked.data.refreshInsights.refreshRequest;
     assert.ok(queuedAt);
     assert.deepEqual(request, {
-      status: "queued",
+      status: "QUEUED",
       force: false,
       counts: [],
       startedAt: null,
@@ -53,7 +53,7 @@ describe("refreshInsights", () => {
     const { data } = await api.ask(user, watch, { id });
     const { startedAt, finishedAt, ...done } = data.refreshRequest;
     assert.ok(startedAt && finishedAt);
-    assert.equal(done.status, "succeeded");
+    assert.equal(done.status, "SUCCEEDED");
     assert.deepEqual([done.errorCode, done.errorMessage], [null, null]);
     assert.deepEqual(
       done.counts.find(({ tipo }: { tipo: string }) => tipo === "STOCK_BAJO"),
@@ -67,7 +67,7 @@ describe("refreshInsights", () => {
       user,
       "mutation { refreshInsights { refreshRequest { status } } }",
     );
-    assert.deepEqual(data.refreshInsights, { refreshRequest: { status: "queued" } });
+    assert.deepEqual(data.refreshInsights, { refreshRequest: { status: "QUEUED" } });
   });
 
   it("returns the queued request to whoever asks again, raised to force", async () => {
@@ -114,7 +114,7 @@ describe("refreshInsights", () => {
     );
     const { data } = await api.ask(user, watch, { id: rows[0]?.id });
     assert.deepEqual(data.refreshRequest, {
-      status: "failed",
+      status: "FAILED",
       errorCode: "INSIGHT_FAILED",
       errorMessage: "No se pudo",
       startedAt: null,

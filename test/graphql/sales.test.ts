@@ -19,18 +19,18 @@ before(async () => {
 });
 after(() => db.drop());
 
-for (const [timeZone, asOf] of [
-  ["America/Argentina/Buenos_Aires", new Date("2026-11-24T15:45:10Z")],
+for (const [timeZone, dayStartsAt, asOf] of [
+  ["America/Argentina/Buenos_Aires", "00:00:00", new Date("2026-11-24T15:45:10Z")],
   // Its clocks went forward on March 8.
-  ["America/St_Johns", new Date("2026-03-20T15:45:10Z")],
+  ["America/St_Johns", "20:00:00", new Date("2026-03-20T15:45:10Z")],
   // Its clocks go back on April 5, and it is 13:45 ahead of UTC.
-  ["Pacific/Chatham", new Date("2026-04-20T20:00:00Z")],
+  ["Pacific/Chatham", "06:00:00", new Date("2026-04-20T20:00:00Z")],
 ] as const) {
-  describe(`the sales reports of a store in ${timeZone}`, () => {
+  describe(`the sales reports of a store in ${timeZone} whose day begins at ${dayStartsAt}`, () => {
     let tienda: string;
     let products: Product[];
     let tickets: (Ticket & { day: string; local: string })[];
-    const today = businessDay(asOf, timeZone, "20:00:00");
+    const today = businessDay(asOf, timeZone, dayStartsAt);
     const [desde, hasta] = [addDays(today, -39), addDays(today, -3)];
     const within = (from: string, to: string) =>
       tickets.filter(({ day }) => day >= from && day <= to);
@@ -38,10 +38,12 @@ for (const [timeZone, asOf] of [
       total: sum(some.map((t) => t.cents)) / 100,
       tickets: some.length,
     });
+    const pending = (some: Ticket[]) => sum(some.map((t) => t.pending)) / 100;
 
     before(async () => {
       const shop = await openShop(db.pool, {
         timeZone,
+        dayStartsAt,
         asOf,
         days: 75,
         count: 150,
@@ -50,7 +52,7 @@ for (const [timeZone, asOf] of [
       ({ tienda, products } = shop);
       tickets = shop.tickets.map((ticket) => ({
         ...ticket,
-        day: businessDay(ticket.at, timeZone, "20:00:00"),
+        day: businessDay(ticket.at, timeZone, dayStartsAt),
         local: localTime(ticket.at, timeZone),
       }));
     });
@@ -66,6 +68,7 @@ for (const [timeZone, asOf] of [
           tickets,
           average_ticket: tickets ? Math.round(cents(total) / tickets) / 100 : null,
           unusable_rows: 0,
+          pending: pending(within(day, day)),
         };
       });
       assert.deepEqual(days, expected);
@@ -88,17 +91,21 @@ for (const [timeZone, asOf] of [
       const some = within(desde, hasta);
       const { desde: from, hasta: to, total, tickets, average_ticket, unusable_rows } = summary;
       assert.deepEqual(
-        { from, to, total, tickets, average_ticket, unusable_rows },
+        { from, to, total, tickets, average_ticket, unusable_rows, pending: summary.pending },
         {
           from: desde,
           to: hasta,
           ...totals(some),
           average_ticket: Math.round(sum(some.map((t) => t.cents)) / some.length) / 100,
           unusable_rows: 0,
+          pending: pending(some),
         },
       );
+      assert.ok(summary.pending > 0);
       const uses = (method: string) => some.filter((t) => t.method === method).length;
-      const methods = ["efectivo", "mercadopago", "tarjeta"].sort((a, b) => uses(b) - uses(a));
+      const methods = ["efectivo", "mercadopago", "tarjeta_debito"].sort(
+        (a, b) => uses(b) - uses(a),
+      );
       assert.equal(summary.most_used_payment_method, methods[0]);
       assert.equal(summary.best_seller.nombre, byProduct(some)[0]?.nombre);
     });
@@ -131,6 +138,7 @@ for (const [timeZone, asOf] of [
             desde: first,
             hasta: last,
             ...current,
+            pending: pending(within(first, last)),
             previous_total: previous.total,
             previous_tickets: previous.tickets,
           },

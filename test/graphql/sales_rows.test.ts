@@ -15,12 +15,14 @@ describe("the sales reports", () => {
   const asOf = new Date("2026-11-24T15:00:00Z");
   const at = (iso: string) => ({ fecha: iso, createdAt: iso });
 
-  it("count what was paid, and cash that the POS left pending, and nothing else", async () => {
+  it("count what was paid, and what the POS left pending by its own methods, and nothing else", async () => {
     const tienda = await addStore(db.pool);
     for (const [statusPago, metodoPago, total] of [
       ["pagado", "tarjeta", 1],
       ["pendiente", "efectivo", 10],
       ["pendiente", "tarjeta", 100],
+      ["pendiente", "tarjeta_credito", 100_000],
+      ["pendiente", "transferencia", 200_000],
       ["anulado", "efectivo", 1000],
       ["reembolsado", "efectivo", 10_000],
     ] as const) {
@@ -32,7 +34,9 @@ describe("the sales reports", () => {
       });
     }
     const [summary] = await report(db.pool, "sales_summary", tienda, null, null, asOf);
-    assert.deepEqual([summary.total, summary.tickets, summary.today.total], [11, 2, 11]);
+    const { total, tickets, pending, today } = summary;
+    assert.deepEqual([total, tickets, pending], [300_011, 4, 300_000]);
+    assert.deepEqual([today.total, today.pending], [300_011, 300_000]);
   });
 
   it("leave out rows that cannot be right, and say how many", async () => {
@@ -174,6 +178,28 @@ describe("the stock summary", () => {
       },
     ]);
   });
+
+  it("values each product to the cent, however large or crooked its numbers", async () => {
+    const { rows } = await db.pool.query(
+      `select s, a, nexus_engine.stock_value(nexus_engine.shown_quantity(s), a)::text as value, e.exact::bigint::text as exact
+       from (
+         select round((random() * 10 ^ (random() * 7) - 1)::numeric, n % 5)::double precision as s,
+           round((random() * 10 ^ (random() * 8) - 1)::numeric, n % 4)::double precision as a
+         from generate_series(1, 20000) n
+         union all select s, a from unnest('{NaN,Infinity,-Infinity,-1,0,-0,0.005,0.5,999999999}'::float8[]) s,
+           unnest('{NaN,Infinity,-Infinity,-1,0,-0.01,0.01,0.005,10.5,-10.5,9999999}'::float8[]) a
+       ) v
+       cross join lateral (
+         select 100 * round(greatest(nexus_engine.quantity(s), 0) * case when nexus_engine.money(a) is not null then a::numeric end, 2) as exact
+         where nexus_engine.quantity(s) is not null
+       ) e
+       where nexus_engine.stock_value(nexus_engine.shown_quantity(s), a) is distinct from e.exact::bigint
+       union all
+       select s, 1, nexus_engine.stock_value(nexus_engine.shown_quantity(s), 1)::text, null from unnest('{NaN,Infinity,1e9}'::float8[]) s
+       where nexus_engine.stock_value(nexus_engine.shown_quantity(s), 1) is not null`,
+    );
+    assert.deepEqual(rows, []);
+  });
 });
 
 describe("the reports in GraphQL", () => {
@@ -231,13 +257,13 @@ describe("the reports in GraphQL", () => {
     const user = await addUser(db.pool, await addStore(db.pool));
     const answer = await api.ask(
       user,
-      `{ salesByDay(desde: "2026-11-02", hasta: "2026-11-01") { day } stockSummary { low } }`,
+      `{ salesSummary(desde: "2026-11-02", hasta: "2026-11-01") { total } stockSummary { low } }`,
     );
     assert.deepEqual(
       answer.errors.map(({ path, extensions }) => [path, extensions]),
-      [[["salesByDay"], { code: "BAD_USER_INPUT", field: "desde" }]],
+      [[["salesSummary"], { code: "BAD_USER_INPUT", field: "desde" }]],
     );
-    assert.deepEqual(answer.data, { salesByDay: null, stockSummary: { low: 0 } });
+    assert.deepEqual(answer.data, { salesSummary: null, stockSummary: { low: 0 } });
     assert.equal(
       (await api.ask(user, `{ salesByDay(desde: "2026-02-30") { day } }`)).code,
       "BAD_USER_INPUT",

@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { readdir, readFile, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
-import { type GraphQLSchema, lexicographicSortSchema, printSchema } from "graphql";
+import {
+  type GraphQLSchema,
+  isEnumType,
+  isObjectType,
+  lexicographicSortSchema,
+  printSchema,
+} from "graphql";
 import { buildSchema } from "../../src/graphql/server.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 
@@ -53,6 +59,17 @@ describe("the GraphQL schema", () => {
     const text = printSchema(schema);
     assert.doesNotMatch(text, /tiendaId|nodeId|rowId|clientMutationId/);
     assert.doesNotMatch(text, /\bID\b/);
+  });
+
+  it("spells every enum one way, and says of every list that neither it nor a row is null", () => {
+    const types = Object.values(schema.getTypeMap()).filter(({ name }) => !name.startsWith("__"));
+    const values = types.filter(isEnumType).flatMap((type) => type.getValues());
+    assert.ok(values.length > 10);
+    for (const { name } of values) assert.match(name, /^[A-Z]+(_[A-Z]+)*$/);
+    const fields = types.filter(isObjectType).flatMap((type) => Object.values(type.getFields()));
+    const lists = fields.map(({ type }) => String(type)).filter((type) => type.includes("["));
+    assert.ok(lists.length > 10);
+    for (const type of lists) assert.match(type, /^\[\w+!\]!$/);
   });
 
   it("is built from what nexus_tienda may see", async () => {

@@ -23,26 +23,31 @@ async function owner() {
 
 describe("updateStoreSettings", () => {
   const update = `mutation ($patch: SettingsPatch!) { updateStoreSettings(input: {patch: $patch}) { storeSettings {
-    timeZone summaryTime weeklySummaryDow weeklySummaryTime lowStockThreshold criticalThreshold leadTimeDays cashMethods mutedTypes } } }`;
+    timeZone dayStartsAt summaryTime weeklySummaryDow weeklySummaryTime lowStockThreshold criticalThreshold leadTimeDays countedPendingMethods cashMethods mutedTypes } } }`;
+  const everyMethod = ["efectivo", "tarjeta_debito", "tarjeta_credito", "transferencia"];
   const defaults = {
     timeZone: "America/Argentina/Buenos_Aires",
+    dayStartsAt: "00:00:00",
     summaryTime: "20:00:00",
     weeklySummaryDow: 1,
     weeklySummaryTime: "09:00:00",
     lowStockThreshold: 10,
     criticalThreshold: 3,
     leadTimeDays: 7,
-    cashMethods: ["efectivo"],
+    countedPendingMethods: everyMethod,
+    cashMethods: everyMethod,
     mutedTypes: [],
   };
   const given = {
     timeZone: "Asia/Kolkata",
+    dayStartsAt: "06:00:00",
     summaryTime: "21:30:00",
     weeklySummaryDow: 7,
     weeklySummaryTime: "08:15:30",
     lowStockThreshold: 12.5,
     criticalThreshold: 0,
     leadTimeDays: 0,
+    countedPendingMethods: ["efectivo", "vale"],
     cashMethods: ["efectivo", "vale"],
     mutedTypes: ["STOCK_BAJO"],
   };
@@ -57,13 +62,46 @@ describe("updateStoreSettings", () => {
     assert.deepEqual(await settings(user, {}), defaults);
     assert.deepEqual(await settings(user, given), given);
     assert.deepEqual(await settings(user, { leadTimeDays: 3 }), { ...given, leadTimeDays: 3 });
-    assert.deepEqual(await settings(user, { leadTimeDays: null, cashMethods: null }), {
+    assert.deepEqual(await settings(user, { leadTimeDays: null, countedPendingMethods: null }), {
       ...given,
       leadTimeDays: defaults.leadTimeDays,
-      cashMethods: defaults.cashMethods,
+      countedPendingMethods: everyMethod,
+      cashMethods: everyMethod,
     });
     const none = Object.fromEntries(Object.keys(given).map((key) => [key, null]));
     assert.deepEqual(await settings(user, none), defaults);
+  });
+
+  it("tells how far the POS's clock is off, which nobody can set", async () => {
+    const [one, other] = [await owner(), await owner()];
+    await db.pool.query("insert into nexus_engine.pos_clock values ($1, 180, 180, 3, 2)", [
+      one.tienda,
+    ]);
+    const skew = async (user: string) => {
+      const { data } = await api.ask(user, "{ storeSettings { posClockSkewMinutes } }");
+      return data.storeSettings.posClockSkewMinutes;
+    };
+    assert.deepEqual([await skew(one.user), await skew(other.user)], [180, null]);
+    const { data, errors } = await api.ask(one.user, update, {
+      patch: { posClockSkewMinutes: 0 },
+    });
+    assert.equal(errors[0]?.extensions?.code, "BAD_USER_INPUT");
+    assert.ok(!data?.updateStoreSettings);
+  });
+
+  it("takes counted methods by their old name too, and an empty list", async () => {
+    const { user } = await owner();
+    const methods = async (patch: Record<string, unknown>) => {
+      const { countedPendingMethods, cashMethods } = await settings(user, patch);
+      assert.deepEqual(cashMethods, countedPendingMethods);
+      return countedPendingMethods;
+    };
+    assert.deepEqual(await methods({ countedPendingMethods: [] }), []);
+    assert.deepEqual(await methods({ cashMethods: ["vale"] }), ["vale"]);
+    assert.deepEqual(await methods({ lowStockThreshold: 12 }), ["vale"]);
+    const both = { cashMethods: ["vale"], countedPendingMethods: ["efectivo"] };
+    assert.deepEqual(await methods(both), ["efectivo"]);
+    assert.deepEqual(await methods({ cashMethods: null }), everyMethod);
   });
 
   it("is for the caller's store alone", async () => {
@@ -102,8 +140,9 @@ describe("updateStoreSettings", () => {
     ["weeklySummaryDow", { weeklySummaryDow: 8 }],
     ["leadTimeDays", { leadTimeDays: 366 }],
     ["leadTimeDays", { leadTimeDays: 100_000 }],
-    ["cashMethods", { cashMethods: [] }],
-    ["cashMethods", { cashMethods: [" "] }],
+    ["countedPendingMethods", { countedPendingMethods: [" "] }],
+    ["countedPendingMethods", { countedPendingMethods: Array(21).fill("vale") }],
+    ["countedPendingMethods", { cashMethods: [" "] }],
     ["mutedTypes", { mutedTypes: ["NADA"] }],
   ] as const) {
     it(`refuses ${JSON.stringify(patch)}, naming the field`, async () => {
@@ -128,6 +167,8 @@ describe("updateStoreSettings", () => {
   for (const patch of [
     { summaryTime: "25:00" },
     { summaryTime: "24:00" },
+    { dayStartsAt: "24:00" },
+    { countedPendingMethods: [null] },
     { cashMethods: [null] },
     { leadTimeDays: 1.5 },
     { tiendaId: randomUUID() },
@@ -145,9 +186,11 @@ describe("updateStoreSettings", () => {
       [{ tienda_id: randomUUID() }, "tienda_id"],
       [{ updated_at: null }, "updated_at"],
       [{ lead_time_days: "mucho" }, "lead_time_days"],
-      [{ cash_methods: [null] }, "cash_methods"],
+      [{ counted_pending_methods: [null] }, "counted_pending_methods"],
+      [{ cash_methods: [null] }, "counted_pending_methods"],
       [{ low_stock_threshold: "NaN" }, "low_stock_threshold"],
       [{ summary_time: "24:00" }, "summary_time"],
+      [{ day_starts_at: "24:00" }, "day_starts_at"],
       [[], "patch"],
       [null, "patch"],
     ] as const) {

@@ -4,7 +4,7 @@ import { addProduct, addSale, addStore } from "../support/fixtures.ts";
 /** A shop with sales, and what its reports must say: worked out here from the same tickets, in whole cents. */
 
 export type Line = { product: number; quantity: number; price: number };
-export type Ticket = { at: Date; cents: number; method: string; lines: Line[] };
+export type Ticket = { at: Date; cents: number; method: string; pending: number; lines: Line[] };
 export type Product = { id: string; nombre: string; cost: number };
 
 export const cents = (pesos: number) => Math.round(pesos * 100);
@@ -32,19 +32,28 @@ export function addDays(day: string, days: number): string {
   return new Date(Date.parse(`${day}T00:00:00Z`) + days * 86_400_000).toISOString().slice(0, 10);
 }
 
-/** The date on which the business day of this instant ends. */
-export function businessDay(at: Date, timeZone: string, summaryTime: string): string {
+/** The date on which the business day of this instant begins. */
+export function businessDay(at: Date, timeZone: string, dayStartsAt: string): string {
   const [day = "", time = ""] = localTime(at, timeZone).split(" ");
-  return time < summaryTime ? day : addDays(day, 1);
+  return time < dayStartsAt ? addDays(day, -1) : day;
 }
 
 /** Adds a store with a few weighed and counted products, and `count` tickets in the `days` before asOf. */
 export async function openShop(
   pool: Pool,
-  options: { timeZone: string; asOf: Date; days: number; count: number; seed: number },
+  options: {
+    timeZone: string;
+    dayStartsAt?: string;
+    asOf: Date;
+    days: number;
+    count: number;
+    seed: number;
+  },
 ): Promise<{ tienda: string; products: Product[]; tickets: Ticket[] }> {
   const next = random(options.seed);
-  const tienda = await addStore(pool, { settings: { time_zone: options.timeZone } });
+  const tienda = await addStore(pool, {
+    settings: { time_zone: options.timeZone, day_starts_at: options.dayStartsAt },
+  });
   const products: Product[] = [];
   for (const [nombre, tipo, cost] of [
     ["Queso", "pesable", 5123.45],
@@ -69,19 +78,21 @@ export async function openShop(
       price: Math.round(next() * 1_000_000) / 100,
     }));
     const total = sum(lines.map(({ quantity, price }) => quantity * price));
-    const method = ["efectivo", "tarjeta", "mercadopago"][Math.floor(next() * 3)] ?? "efectivo";
+    const method =
+      ["efectivo", "tarjeta_debito", "mercadopago"][Math.floor(next() * 3)] ?? "efectivo";
     await addSale(pool, tienda, {
       fecha: at,
       total,
       metodoPago: method,
-      statusPago: method === "efectivo" ? "pendiente" : "pagado",
+      statusPago: method === "mercadopago" ? "pagado" : "pendiente",
       lines: lines.map(({ product, quantity, price }) => ({
         productoId: products[product]?.id ?? "",
         cantidad: quantity,
         precio: price,
       })),
     });
-    tickets.push({ at, cents: cents(total), method, lines });
+    const pending = method === "tarjeta_debito" ? cents(total) : 0;
+    tickets.push({ at, cents: cents(total), method, pending, lines });
   }
   return { tienda, products, tickets };
 }

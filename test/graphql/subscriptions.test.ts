@@ -189,12 +189,12 @@ describe("subscriptions", () => {
       const foreign = (await connected(stranger)).subscribe(refreshRequestChanged, { id });
       const own = (await connected()).subscribe(refreshRequestChanged, { id: id.toUpperCase() });
       const request = async () => (await own.next()).refreshRequestChanged;
-      assert.deepEqual(await request(), { id, status: "queued", counts: [] });
+      assert.deepEqual(await request(), { id, status: "QUEUED", counts: [] });
       assert.deepEqual(await foreign.next(), { refreshRequestChanged: null });
       await runJobs(db.poolAs("nexus_worker"));
       const seen = [await request()];
-      if (seen[0].status === "running") seen.push(await request());
-      assert.equal(seen.at(-1).status, "succeeded");
+      if (seen[0].status === "RUNNING") seen.push(await request());
+      assert.equal(seen.at(-1).status, "SUCCEEDED");
       const low = { tipo: "STOCK_BAJO", inserted: 1 };
       assert.deepEqual(
         seen.at(-1).counts.filter(({ tipo }: { tipo: string }) => tipo === low.tipo),

@@ -54,7 +54,7 @@ describe("a token of another store", () => {
       settings: {
         time_zone: "Asia/Kolkata",
         low_stock_threshold: 77.77,
-        cash_methods: [`${mark} efectivo`, "efectivo"],
+        counted_pending_methods: [`${mark} efectivo`, "efectivo"],
       },
     });
     const user = await addUser(pool, tienda);

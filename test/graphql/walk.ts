@@ -71,13 +71,14 @@ function selection(type: GraphQLOutputType, depth: number, id: string): string {
 export const asksForId = (field: GraphQLField<unknown, unknown>) =>
   args(field, "WANTED", 1).includes("WANTED");
 
-/** A request for one root field with all that lies below it. */
+/** A request for one root field with all that lies below it, through at most `depth` objects. */
 export function requestFor(
   operation: "query" | "mutation" | "subscription",
   field: GraphQLField<unknown, unknown>,
   id: string,
+  depth = 5,
 ): string {
-  return `${operation} { ${field.name}${args(field, id, 100)} ${selection(field.type, 5, id)} }`;
+  return `${operation} { ${field.name}${args(field, id, 20)} ${selection(field.type, depth, id)} }`;
 }
 
 /** All the scalars of an answer, those inside of JSON as well. */

@@ -3,8 +3,9 @@ import { after, before, describe, it } from "node:test";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addSale, addStore, findings, reconcile, setSettings } from "../support/fixtures.ts";
 
-// Buenos Aires is three hours behind UTC: the business day 24/11 is 23/11 23:00Z to 24/11 23:00Z.
+// Buenos Aires is three hours behind UTC: the business day 24/11 is 24/11 03:00Z to 25/11 03:00Z.
 const summaryTime = "2026-11-24T23:00:00Z";
+const endOfDay = "2026-11-25T03:00:00Z";
 
 describe("VENTAS_DIARIAS", () => {
   let db: TestDatabase;
@@ -13,19 +14,20 @@ describe("VENTAS_DIARIAS", () => {
   });
   after(() => db.drop());
 
-  const daily = async (store: string, asOf = summaryTime) =>
+  const daily = async (store: string, asOf = endOfDay) =>
     (await findings(db.pool, "VENTAS_DIARIAS", [store], asOf))[0];
 
-  it("counts what was paid and what was paid in hand, in the business day only", async () => {
+  it("counts what was paid and what is pending, in the business day only", async () => {
     const store = await addStore(db.pool);
     for (const [fecha, total, statusPago, metodoPago] of [
-      ["2026-11-23T22:59:59.999Z", 1, "pagado", "efectivo"], // the day before
-      ["2026-11-23T23:00:00Z", 100.1, "pagado", "tarjeta_credito"],
+      ["2026-11-24T02:59:59.999Z", 1, "pagado", "efectivo"], // the day before
+      ["2026-11-24T03:00:00Z", 100.1, "pagado", "tarjeta_credito"],
       ["2026-11-24T12:00:00Z", 200.2, "pendiente", "efectivo"],
       ["2026-11-24T12:00:00Z", 4000, "pendiente", "tarjeta_debito"],
+      ["2026-11-24T12:00:00Z", 500, "pendiente", "cheque"], // not a method that counts
       ["2026-11-24T12:00:00Z", 8000, "anulado", "efectivo"],
-      ["2026-11-24T22:59:59.999Z", 934.2, "pagado", "transferencia"],
-      ["2026-11-24T23:00:00Z", 2, "pagado", "efectivo"], // the day after
+      ["2026-11-25T02:59:59.999Z", 934.2, "pagado", "transferencia"],
+      ["2026-11-25T03:00:00Z", 2, "pagado", "efectivo"], // the day after
     ] as const) {
       await addSale(db.pool, store, { fecha, total, statusPago, metodoPago });
     }
@@ -34,16 +36,23 @@ describe("VENTAS_DIARIAS", () => {
     assert.equal(found?.nivel_urgencia, "BAJA");
     assert.equal(
       found?.mensaje,
-      "📈 El martes 24/11 vendiste $ 1.234,50 en 3 tickets (promedio $ 411,50).",
+      "📊 El martes 24/11 vendiste $ 5.234,50 en 4 tickets (promedio $ 1.308,63). De ese total, $ 4.000,00 todavía no figuran como cobrados (tarjetas, transferencias).",
     );
     assert.deepEqual(found?.extra_data, {
       fecha: "2026-11-24",
-      fecha_desde: "2026-11-23T23:00:00Z",
-      fecha_hasta: "2026-11-24T23:00:00Z",
+      fecha_desde: "2026-11-24T03:00:00Z",
+      fecha_hasta: "2026-11-25T03:00:00Z",
       zona_horaria: "America/Argentina/Buenos_Aires",
-      total_vendido: 1234.5,
-      cantidad_ventas: 3,
-      ticket_promedio: 411.5,
+      dia_completo: true,
+      vendido_hasta: "2026-11-25T03:00:00Z",
+      total_vendido: 5234.5,
+      cantidad_ventas: 4,
+      ticket_promedio: 1308.63,
+      vendido_sin_devoluciones: 5234.5,
+      tickets_sin_devoluciones: 4,
+      devoluciones: 0,
+      cantidad_devoluciones: 0,
+      pendiente_de_cobro: 4000,
       promedio_mismo_dia: null,
       semanas_comparadas: 0,
       cambio_porcentaje: null,
@@ -51,17 +60,52 @@ describe("VENTAS_DIARIAS", () => {
     });
   });
 
-  it("counts a method of payment as money in hand when the store says so", async () => {
-    const store = await addStore(db.pool, { settings: { cash_methods: ["transferencia"] } });
-    for (const metodoPago of ["efectivo", "transferencia"]) {
+  it("tells at the summary time what was sold so far, beside the same weekdays up to that time", async () => {
+    const store = await addStore(db.pool);
+    for (const [fecha, total] of [
+      ["2026-11-17T22:59:59.999Z", 200],
+      ["2026-11-17T23:00:00Z", 9000], // after 20:00
+      ["2026-11-24T03:00:00Z", 100],
+      ["2026-11-24T22:59:59.999Z", 110],
+      ["2026-11-24T23:00:00Z", 5000],
+    ] as const) {
+      await addSale(db.pool, store, { fecha, total });
+    }
+    const found = await daily(store, summaryTime);
+    assert.equal(
+      found?.mensaje,
+      "📈 El martes 24/11 hasta las 20:00 vendiste $ 210,00 en 2 tickets (promedio $ 105,00): 5,0 % más que el martes anterior con ventas hasta esa hora ($ 200,00).",
+    );
+    const { dia_completo, vendido_hasta, fecha_hasta, total_vendido } = found?.extra_data ?? {};
+    assert.deepEqual(
+      [dia_completo, vendido_hasta, fecha_hasta, total_vendido],
+      [false, "2026-11-24T23:00:00Z", "2026-11-25T03:00:00Z", 210],
+    );
+    assert.equal(
+      (await daily(store))?.mensaje,
+      "📉 El martes 24/11 vendiste $ 5.210,00 en 3 tickets (promedio $ 1.736,67): 43,4 % menos que el martes anterior con ventas ($ 9.200,00).",
+    );
+  });
+
+  it("counts pending tickets of the methods that the store says, and of none", async () => {
+    const store = await addStore(db.pool, {
+      settings: { counted_pending_methods: ["transferencia"] },
+    });
+    for (const [metodoPago, total] of [
+      ["efectivo", 10],
+      ["transferencia", 20],
+    ] as const) {
       await addSale(db.pool, store, {
         fecha: "2026-11-24T12:00:00Z",
-        total: 10,
+        total,
         statusPago: "pendiente",
         metodoPago,
       });
     }
-    assert.equal((await daily(store))?.extra_data["cantidad_ventas"], 1);
+    const { total_vendido, cantidad_ventas } = (await daily(store))?.extra_data ?? {};
+    assert.deepEqual([total_vendido, cantidad_ventas], [20, 1]);
+    await setSettings(db.pool, store, { counted_pending_methods: [] });
+    assert.equal(await daily(store), undefined);
   });
 
   it("compares with the same weekday of the last four weeks, where there were sales", async () => {
@@ -78,7 +122,7 @@ describe("VENTAS_DIARIAS", () => {
     const found = await daily(store);
     assert.equal(
       found?.mensaje,
-      "📈 El martes 24/11 vendiste $ 300,00 en 1 ticket: 25,0 % menos que el promedio de tus últimos 2 martes ($ 400,00).",
+      "📉 El martes 24/11 vendiste $ 300,00 en 1 ticket: 25,0 % menos que el promedio de tus últimos 2 martes ($ 400,00).",
     );
     assert.deepEqual(
       [
@@ -107,7 +151,7 @@ describe("VENTAS_DIARIAS", () => {
       rows.map((row) => [row.inserted, row.failed]),
       [[1, 0]],
     );
-    const nextYear = await daily(store, "2027-11-24T23:00:00Z");
+    const nextYear = await daily(store, "2027-11-25T03:00:00Z");
     assert.equal(nextYear, undefined, "when its date comes it is still not a sale of that day");
   });
 
@@ -124,12 +168,37 @@ describe("VENTAS_DIARIAS", () => {
     assert.equal(await daily(store), undefined);
   });
 
-  it("ends the day at the store's own summary time", async () => {
+  it("begins the day at the store's own time, and tells it at its summary time", async () => {
     const store = await addStore(db.pool);
-    await setSettings(db.pool, store, { summary_time: "13:30", time_zone: "Asia/Kolkata" });
-    await addSale(db.pool, store, { fecha: "2026-11-24T07:59:59Z", total: 5 });
-    await addSale(db.pool, store, { fecha: "2026-11-24T08:00:00Z", total: 7 });
-    assert.equal((await daily(store, "2026-11-24T08:00:00Z"))?.extra_data["total_vendido"], 5);
-    assert.equal((await daily(store, "2026-11-25T08:00:00Z"))?.extra_data["total_vendido"], 7);
+    // Kolkata is five and a half hours before UTC: 06:00 is 00:30Z, 13:30 is 08:00Z.
+    await setSettings(db.pool, store, {
+      day_starts_at: "06:00",
+      summary_time: "13:30",
+      time_zone: "Asia/Kolkata",
+    });
+    for (const [fecha, total] of [
+      ["2026-11-24T00:29:59Z", 1],
+      ["2026-11-24T00:30:00Z", 5],
+      ["2026-11-24T07:59:59Z", 10],
+      ["2026-11-24T08:00:00Z", 20],
+      ["2026-11-25T00:29:59Z", 40],
+      ["2026-11-25T00:30:00Z", 80],
+    ] as const) {
+      await addSale(db.pool, store, { fecha, total });
+    }
+    for (const [asOf, subject, total] of [
+      ["2026-11-24T07:59:59Z", "2026-11-23", 1],
+      ["2026-11-24T08:00:00Z", "2026-11-24", 15],
+      ["2026-11-25T00:29:59Z", "2026-11-24", 15],
+      ["2026-11-25T00:30:00Z", "2026-11-24", 75],
+      ["2026-11-25T08:00:00Z", "2026-11-25", 80],
+    ] as const) {
+      const found = await daily(store, asOf);
+      assert.deepEqual(
+        [found?.subject, found?.extra_data["total_vendido"]],
+        [subject, total],
+        asOf,
+      );
+    }
   });
 });

@@ -3,7 +3,7 @@ import { after, before, describe, it } from "node:test";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addSale, addStore, findings } from "../support/fixtures.ts";
 
-// Monday 09:00 in Buenos Aires; the week is Monday 16/11 to Sunday 22/11, 15/11 23:00Z to 22/11 23:00Z.
+// Monday 09:00 in Buenos Aires; the week is Monday 16/11 to Sunday 22/11, 16/11 03:00Z to 23/11 03:00Z.
 const weeklySummary = "2026-11-23T12:00:00Z";
 
 describe("VENTAS_SEMANALES", () => {
@@ -19,12 +19,12 @@ describe("VENTAS_SEMANALES", () => {
   it("takes the seven business days before the weekly summary, split against the week before", async () => {
     const store = await addStore(db.pool);
     for (const [fecha, total] of [
-      ["2026-11-08T23:00:00Z", 100],
-      ["2026-11-15T22:59:59Z", 100],
-      ["2026-11-15T23:00:00Z", 60],
+      ["2026-11-09T03:00:00Z", 100],
+      ["2026-11-16T02:59:59Z", 100],
+      ["2026-11-16T03:00:00Z", 60],
       ["2026-11-19T12:00:00Z", 60],
-      ["2026-11-22T22:59:59Z", 60],
-      ["2026-11-22T23:00:00Z", 5000],
+      ["2026-11-23T02:59:59Z", 60],
+      ["2026-11-23T03:00:00Z", 5000],
     ] as const) {
       await addSale(db.pool, store, { fecha, total });
     }
@@ -37,12 +37,17 @@ describe("VENTAS_SEMANALES", () => {
     assert.deepEqual(found?.extra_data, {
       semana_desde: "2026-11-16",
       semana_hasta: "2026-11-22",
-      fecha_desde: "2026-11-15T23:00:00Z",
-      fecha_hasta: "2026-11-22T23:00:00Z",
+      fecha_desde: "2026-11-16T03:00:00Z",
+      fecha_hasta: "2026-11-23T03:00:00Z",
       zona_horaria: "America/Argentina/Buenos_Aires",
       total_vendido: 180,
       cantidad_ventas: 3,
       ticket_promedio: 60,
+      vendido_sin_devoluciones: 180,
+      tickets_sin_devoluciones: 3,
+      devoluciones: 0,
+      cantidad_devoluciones: 0,
+      pendiente_de_cobro: 0,
       semana_anterior: { total_vendido: 200, cantidad_ventas: 2, ticket_promedio: 100 },
       cambio_porcentaje: -10,
       cambio_tickets_porcentaje: 50,

@@ -16,13 +16,17 @@ export async function rollUp(pool: Pool): Promise<{ stores: number; changed: num
 /** Every row of every rollup up to the day to which its store is rolled up. */
 export async function rollupRows(pool: Pool | PoolClient): Promise<string[]> {
   const { rows } = await pool.query<{ row: string }>(`
-    select concat_ws(' ', tipo, tienda_id, day, key, total::float8, tickets, unusable) as row
+    select concat_ws(' ', tipo, tienda_id, day, key, total::float8, tickets, unusable, pending::float8, refunds, refunded::float8) as row
     from (
-      select 'day' as tipo, tienda_id, day, null as key, total, tickets, unusable from nexus_engine.store_day
-      union all select 'hour', tienda_id, day, hour::text, total, tickets, null from nexus_engine.store_hour
-      union all select 'method', tienda_id, day, metodo_pago, total, tickets, null from nexus_engine.method_day
+      select 'day' as tipo, tienda_id, day, null as key, total, tickets, unusable, pending, refunds, refunded
+      from nexus_engine.store_day
       union all
-      select 'product', tienda_id, day, producto_id || ' ' || units::float8, revenue, tickets, null
+      select 'hour', tienda_id, day, hour::text, total, tickets, null, null, null, null from nexus_engine.store_hour
+      union all
+      select 'method', tienda_id, day, metodo_pago, total, tickets, null, pending, null, null
+      from nexus_engine.method_day
+      union all
+      select 'product', tienda_id, day, producto_id || ' ' || units::float8, revenue, tickets, null, null, null, null
       from nexus_engine.product_day
     ) r
     order by row`);
@@ -36,13 +40,15 @@ export async function rollupRows(pool: Pool | PoolClient): Promise<string[]> {
 export async function rowsOfTickets(pool: Pool | PoolClient): Promise<string[]> {
   const { rows } = await pool.query<{ row: string }>(`
     with ticket as materialized (
-      select v.*, d.day, extract(hour from v.fecha at time zone s.time_zone) as hour
+      select v.*, d.day, extract(hour from v.fecha at time zone s.time_zone) as hour,
+        case when t.status_pago = 'pendiente' and t.metodo_pago <> 'efectivo' then v.total else 0 end as pending
       from nexus_engine.sale v
+      join public.ventas t on t.id = v.id
       join nexus_engine.store s on s.tienda_id = v.tienda_id
       join nexus_engine.rollup_state r on r.tienda_id = v.tienda_id
       cross join lateral (
         select case when v.fecha between '1900-01-02' and '2100-01-01'
-          then nexus_engine.latest_local_day(s.summary_time, s.time_zone, v.fecha) + 1 end as day
+          then nexus_engine.latest_local_day(s.day_starts_at, s.time_zone, v.fecha) end as day
       ) d
       where d.day <= r.through
     ),
@@ -50,19 +56,21 @@ export async function rowsOfTickets(pool: Pool | PoolClient): Promise<string[]> 
       select t.*, l.producto_id, nexus_engine.quantity(l.cantidad) as units, nexus_engine.money(l.subtotal) as revenue
       from ticket t join public.detalles_venta l on l.venta_id = t.id
     )
-    select concat_ws(' ', tipo, tienda_id, day, key, total::float8, tickets, unusable) as row
+    select concat_ws(' ', tipo, tienda_id, day, key, total::float8, tickets, unusable, pending::float8, refunds, refunded::float8) as row
     from (
       select 'day' as tipo, tienda_id, day, null as key, coalesce(sum(total), 0) as total, count(total) as tickets,
-        count(*) - count(total) as unusable
+        count(*) - count(total) as unusable, coalesce(sum(pending), 0) as pending,
+        count(*) filter (where total < 0) as refunds, coalesce(sum(greatest(-total, 0)), 0) as refunded
       from ticket group by tienda_id, day
       union all
-      select 'hour', tienda_id, day, hour::text, sum(total), count(*), null
+      select 'hour', tienda_id, day, hour::text, sum(total), count(*), null, null, null, null
       from ticket where total is not null group by tienda_id, day, hour
       union all
-      select 'method', tienda_id, day, metodo_pago, sum(total), count(*), null
+      select 'method', tienda_id, day, metodo_pago, sum(total), count(*), null, sum(pending), null, null
       from ticket where total is not null group by tienda_id, day, metodo_pago
       union all
-      select 'product', tienda_id, day, producto_id || ' ' || sum(units)::float8, sum(revenue), count(distinct id), null
+      select 'product', tienda_id, day, producto_id || ' ' || sum(units)::float8, sum(revenue), count(distinct id), null,
+        null, null, null
       from line where total is not null and units is not null and revenue is not null
       group by tienda_id, day, producto_id
     ) r
@@ -77,9 +85,13 @@ async function reports(client: PoolClient, tienda: string, asOf: Date): Promise<
        nexus_engine.sales_by_day($1, ($2::date - 5), ($2::date - 2), $2) as past,
        nexus_engine.sales_by_hour($1, null, null, $2) as hours,
        nexus_engine.sales_summary($1, null, null, $2) as summary,
+       nexus_engine.sales_by_payment_method($1, null, null, $2) as methods,
        array(select p from nexus_engine.top_productos($1, null, null, 'REVENUE', $2) p) as products,
        array(select p from nexus_engine.profitability($1, ($2::date - 3), null, 'UNITS', $2) p) as earned,
        array(select f from nexus_engine.insight_ventas_diarias(array[$1::uuid], $2) f) as daily,
+       array(
+         select f from nexus_engine.store_period('day', array[$1::uuid], $2, 1) d
+         cross join lateral nexus_engine.insight_ventas_diarias(array[$1::uuid], d.ends_at) f) as yesterday,
        array(select f from nexus_engine.insight_ventas_semanales(array[$1::uuid], $2) f) as weekly`,
     [tienda, asOf],
   );

@@ -34,6 +34,18 @@ const offset = (zone: string, instant: number) => wallTime(zone, instant) - inst
  * change as it would have been without it; of one that they show twice, the second.
  */
 export function instantOf(zone: string, wall: number): number {
+  const key = `${zone} ${wall}`;
+  let at = instants.get(key);
+  if (at === undefined) {
+    at = findInstant(zone, wall);
+    instants.set(key, at);
+  }
+  return at;
+}
+
+const instants = new Map<string, number>();
+
+function findInstant(zone: string, wall: number): number {
   const before = offset(zone, wall - day);
   const after = offset(zone, wall + day);
   const real = [wall - before, wall - after].filter((at) => wallTime(zone, at) === wall);

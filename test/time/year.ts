@@ -24,28 +24,47 @@ export const zones = [
   { zone: "Asia/Tehran", from: "2022-01-01", until: "2023-01-01", changes: 2 },
 ];
 
-export type Store = {
+/** When the days of a store begin, and when they and its weeks are told. */
+export type Times = { dayStartsAt: string; summaryTime: string };
+
+export type Store = Times & {
   id: string;
   zone: string;
-  /** When its days end, and its weeks are told. */
-  time: string;
   /** On which its weeks are told, 1 = Monday. */
   weekday: number;
   sales: { at: number; cents: number }[];
 };
 
-export type Summary = {
+/** A day or week that is told. */
+export type Period = {
   store: string;
   tipo: string;
   first: string;
   from: number;
   until: number;
+  announced: number;
+};
+
+/** What its insight says: it has sold `cents` up to `soldUntil`. */
+export type Summary = Omit<Period, "announced"> & {
+  soldUntil: number;
   cents: number;
   tickets: number;
 };
 
-/** The end of the business day of this date. */
-export const endOf = ({ zone, time }: Store, date: string) => instantOf(zone, wallOf(date, time));
+/** The start of the business day of this date. */
+export const startOf = ({ zone, dayStartsAt }: Store, date: string) =>
+  instantOf(zone, wallOf(date, dayStartsAt));
+
+/** When clocks that began the day at its start next show the summary time; the end where that is not in the day. */
+export function announcedAt(store: Store, date: string): number {
+  const [start, end] = [startOf(store, date), startOf(store, addDays(date, 1))];
+  const wall = [date, addDays(date, 1)]
+    .map((some) => wallOf(some, store.summaryTime))
+    .find((some) => some > wallOf(date, store.dayStartsAt));
+  const at = instantOf(store.zone, wall ?? 0);
+  return at > start && at < end ? at : end;
+}
 
 const weekdayOf = (date: string) => new Date(date).getUTCDay() || 7;
 
@@ -53,13 +72,30 @@ const weekdayOf = (date: string) => new Date(date).getUTCDay() || 7;
 export const weekdayOfChange = ([change]: ClockChange[]) =>
   weekdayOf(dateOf(change ? (change.wallBefore + change.wallAfter) / 2 : 0));
 
-/** Two that every shop could have, and the middles of what is skipped and repeated. */
-export function summaryTimes(changes: ClockChange[]): string[] {
-  const middles = changes.map(({ wallBefore, wallAfter }) => timeOf((wallBefore + wallAfter) / 2));
-  return [...new Set(["00:00:00", "20:00:00", ...middles])];
+/** The middles of what is skipped and repeated. */
+export const middlesOf = (changes: ClockChange[]): string[] =>
+  changes.map(({ wallBefore, wallAfter }) => timeOf((wallBefore + wallAfter) / 2));
+
+export const dayStarts = ["00:00:00", "02:30:00", "06:00:00"];
+
+/** Each start of the day with summary times after, at and before it, some skipped or repeated. */
+export function timesOf(changes: ClockChange[]): Times[] {
+  const [one = "20:00:00", other = "02:00:00"] = middlesOf(changes);
+  const pairs = [
+    ["00:00:00", "20:00:00"],
+    ["00:00:00", one],
+    ["02:30:00", "02:30:00"],
+    ["02:30:00", other],
+    ["06:00:00", "02:00:00"],
+  ];
+  const different = new Set(pairs.map((pair) => pair.join(" ")));
+  return [...different].map((pair) => {
+    const [dayStartsAt = "", summaryTime = ""] = pair.split(" ");
+    return { dayStartsAt, summaryTime };
+  });
 }
 
-/** A minute past: every `step`, and every quarter of an hour around the changes. */
+/** A minute past: every `step`, and every half an hour around the changes. */
 export function ticksBetween(
   from: number,
   until: number,
@@ -74,33 +110,68 @@ export function ticksBetween(
   };
   every(step, from, until);
   for (const { at } of changes) {
-    every(hour / 4, at - 1.5 * hour, at + 1.5 * hour);
+    every(hour / 2, at - 1.5 * hour, at + 1.5 * hour);
   }
   return [...ticks].sort((a, b) => a - b);
 }
 
-/** What must have been told by the last tick, from the last period on that was over at the first. */
-export function summariesOf(store: Store, ticks: number[]): Summary[] {
-  const settled = 30_000;
-  const [first = 0, last = 0] = [ticks[0], ticks.at(-1)];
-  const summaries: Summary[] = [];
-  const add = (tipo: string, firstDay: string, from: number, until: number) => {
-    const sales = store.sales.filter(({ at }) => at >= from && at < until);
-    const cents = sales.reduce((sum, sale) => sum + sale.cents, 0);
-    const tickets = sales.length;
-    summaries.push({ store: store.id, tipo, first: firstDay, from, until, cents, tickets });
+const settles = 30_000;
+/** So long after it was told changes of a day that runs leave no mark, and it is looked at once more. */
+const lookAgainAfter = hour / 4;
+
+/** What must have been announced by the last tick, from the last period on that was at the first. */
+export function periodsOf(store: Store, ticks: number[]): Period[] {
+  const [first = 0, last = 0] = [ticks[0], ticks.at(-1)].map((at) => (at ?? 0) - settles);
+  const periods: Period[] = [];
+  const add = (tipo: string, period: Omit<Period, "store" | "tipo">, next: number) => {
+    if (next > first && period.announced <= last)
+      periods.push({ store: store.id, tipo, ...period });
   };
-  const told = (date: string, next: string) =>
-    endOf(store, next) + settled > first && endOf(store, date) + settled <= last;
+  const weekAnnouncedAt = (date: string) =>
+    Math.max(startOf(store, date), instantOf(store.zone, wallOf(date, store.summaryTime)));
   for (let date = dateOf(first - 9 * day); date <= dateOf(last + day); date = addDays(date, 1)) {
-    const before = (days: number) => endOf(store, addDays(date, -days));
-    if (told(date, addDays(date, 1))) add("VENTAS_DIARIAS", date, before(1), before(0));
-    if (weekdayOf(date) === store.weekday && told(date, addDays(date, 7))) {
-      add("VENTAS_SEMANALES", addDays(date, -7), before(8), before(1));
-    }
+    const start = (days: number) => startOf(store, addDays(date, days));
+    const announced = announcedAt(store, date);
+    const next = announcedAt(store, addDays(date, 1));
+    add("VENTAS_DIARIAS", { first: date, from: start(0), until: start(1), announced }, next);
+    if (weekdayOf(date) !== store.weekday) continue;
+    const week = { first: addDays(date, -7), from: start(-7), until: start(0) };
+    const told = weekAnnouncedAt(date);
+    add("VENTAS_SEMANALES", { ...week, announced: told }, weekAnnouncedAt(addDays(date, 7)));
   }
-  return summaries;
+  return periods;
 }
 
-export const line = ({ store, tipo, first, from, until, cents, tickets }: Summary) =>
-  `${store} ${tipo} ${first} ${new Date(from).toISOString()} ${new Date(until).toISOString()} ${cents} ${tickets}`;
+/** The ticks at which this period is told, looked at again and completed. */
+export function tellingsOf({ announced, until }: Period, ticks: number[]): number[] {
+  const tellings: number[] = [];
+  let due = announced;
+  for (const tick of ticks) {
+    const settled = tick - settles;
+    if (settled < due) continue;
+    tellings.push(tick);
+    if (settled >= until) break;
+    due = Math.min(
+      until,
+      settled < announced + lookAgainAfter ? announced + lookAgainAfter : until,
+    );
+  }
+  return tellings;
+}
+
+/** What its insight says after the last of these ticks. */
+export function summaryOf(
+  store: Store,
+  { announced, ...period }: Period,
+  ticks: number[],
+): Summary {
+  const { from, until } = period;
+  const told = (tellingsOf({ announced, ...period }, ticks).at(-1) ?? 0) - settles;
+  const soldUntil = told >= until ? until : announced;
+  const sales = store.sales.filter(({ at }) => at >= from && at < soldUntil);
+  const cents = sales.reduce((sum, sale) => sum + sale.cents, 0);
+  return { ...period, soldUntil, cents, tickets: sales.length };
+}
+
+export const line = ({ store, tipo, first, from, until, soldUntil, cents, tickets }: Summary) =>
+  `${store} ${tipo} ${first} ${[from, until, soldUntil].map((at) => new Date(at).toISOString()).join(" ")} ${cents} ${tickets}`;

@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { access, lstat } from "node:fs/promises";
-import { dirname } from "node:path";
+import { basename, dirname } from "node:path";
 import { promisify } from "node:util";
 
 /** The user Postgres runs as; undefined stands for the user of this process. */
@@ -12,8 +12,28 @@ export const environment = { PATH: "/usr/bin:/bin:/usr/sbin:/sbin", LC_ALL: "C",
 const exec = promisify(execFile);
 
 export async function run(file: string, args: string[], account?: Account): Promise<string> {
-  const { stdout } = await exec(file, args, { cwd: "/", env: environment, ...account });
-  return stdout;
+  try {
+    const { stdout } = await exec(file, args, { cwd: "/", env: environment, ...account });
+    return stdout;
+  } catch (cause) {
+    const { stderr, message } = cause as Error & { stderr?: string };
+    const output = stderr || message;
+    throw Object.assign(new Error(`${basename(file)} failed: ${decisiveLine(output)}`, { cause }), {
+      ...(diskIsFull(output) && { code: "ENOSPC" }),
+    });
+  }
+}
+
+/** Whether that is why a program of Postgres ended. */
+export function diskIsFull(output: string): boolean {
+  return /No space left on device|wrote only \d+ of \d+ bytes/.test(output);
+}
+
+/** Of what a program of Postgres printed, the line that says why it ended. */
+export function decisiveLine(output: string): string {
+  const lines = output.trim().split("\n");
+  const decisive = lines.findLast((line) => /\b(fatal|panic|error):/i.test(line));
+  return (decisive ?? lines.at(-1) ?? "").replace(/^\d{4}-.*\b(FATAL|PANIC|ERROR): +/, "").trim();
 }
 
 export function isRoot(): boolean {

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { closeSync, constants, fchownSync, openSync, statSync } from "node:fs";
-import { type FileHandle, open, rename, rm, stat } from "node:fs/promises";
+import { copyFile, type FileHandle, open, rename, rm, stat } from "node:fs/promises";
 import { dirname } from "node:path";
 
 /*
@@ -50,13 +50,33 @@ export async function writePrivate(
   }
 }
 
-/** Opens a log for appending and empties it first when it has outgrown `limit` bytes. */
-export async function openLog(file: string, limit: number): Promise<FileHandle> {
+export async function openLog(file: string): Promise<FileHandle> {
   const { O_APPEND, O_CREAT, O_NOFOLLOW, O_RDWR } = constants;
   const handle = await open(file, O_APPEND | O_CREAT | O_NOFOLLOW | O_RDWR, PRIVATE);
   await giveAway(handle, await stat(dirname(file)));
-  if ((await handle.stat()).size > limit) await handle.truncate(0);
   return handle;
+}
+
+/**
+ * Once a log has outgrown `limit` bytes, keeps it as FILE.1 in the place of the one before, and empties
+ * it. The server goes on writing: it appends. What it writes in between is lost.
+ */
+export async function rotateLog(file: string, limit: number): Promise<void> {
+  const handle = await open(file, constants.O_RDWR | constants.O_NOFOLLOW).catch(
+    (error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOENT") throw error;
+    },
+  );
+  if (!handle) return;
+  try {
+    if ((await handle.stat()).size <= limit) return;
+    const old = `${file}.1`;
+    await rm(old, { force: true });
+    await copyFile(file, old);
+    await handle.truncate(0);
+  } finally {
+    await handle.close();
+  }
 }
 
 async function giveAway(handle: FileHandle, to: { uid: number; gid: number }): Promise<void> {

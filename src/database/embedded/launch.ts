@@ -3,12 +3,11 @@ import { open } from "node:fs/promises";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { environment } from "./account.ts";
+import { decisiveLine, diskIsFull, environment } from "./account.ts";
 import { openLog } from "./files.ts";
 import type { Place } from "./place.ts";
 import { readPidFile } from "./postmaster.ts";
 
-const LOG_LIMIT = 10 * 1024 * 1024;
 const TAIL_BYTES = 2000;
 /** A crash recovery reads up to max_wal_size (1 GB) of log before the server answers. */
 export const RECOVERY_MS = 120_000;
@@ -23,12 +22,19 @@ const base = {
   jit: "off",
   timezone: "UTC",
   log_timezone: "UTC",
+  // In the order of the log this is above ERROR, which quotes the values that were wrong, whole. Who
+  // sent them is told, and our own log says where it was.
+  log_min_messages: "log",
+  log_min_error_statement: "panic",
 };
 
 export class LaunchFailed extends Error {
+  override name = "EmbeddedError";
   readonly passing: boolean;
+  readonly code: string | undefined;
   constructor(place: Place, tail: string) {
-    super(`Postgres did not start; the end of ${place.log}:\n${tail.trim()}`);
+    super(`The embedded Postgres did not start: ${decisiveLine(tail)}. See ${place.log}`);
+    this.code = diskIsFull(tail) ? "ENOSPC" : undefined;
     // The dead server or its last children are still there, or the port was taken a moment ago.
     this.passing = /lock file .* already exists|pre-existing shared memory|could not bind/.test(
       tail,
@@ -45,7 +51,7 @@ export async function launch(
   port: number,
   settings: Record<string, string>,
 ): Promise<void> {
-  const log = await openLog(place.log, LOG_LIMIT);
+  const log = await openLog(place.log);
   const { size: before } = await log.stat();
   const options = Object.entries({ ...base, ...settings, port: String(port) });
   const child = spawn(

@@ -11,6 +11,7 @@ const probe = join(import.meta.dirname, "probe.ts");
 export type Engine = {
   api: string;
   secretKey: string;
+  pid: number | undefined;
   ask(question: Question): Promise<NodeJS.MemoryUsage>;
   stop(): Promise<void>;
 };
@@ -31,6 +32,7 @@ export async function startEngine(databaseUrl: string): Promise<Engine> {
   return {
     api,
     secretKey,
+    pid: child.pid,
     async ask(question) {
       const answered = once(child, "message");
       child.send(question);

@@ -10,6 +10,7 @@ export async function assertSettled(owner: Pool, worker: Pool, stores: string[])
   await assertStock(owner, stores);
   await assertAlerts(owner, stores);
   await assertPeriodsOnce(owner, stores);
+  await assertPeriodsTrue(owner, stores);
   await assertRollups(owner, worker);
 }
 
@@ -141,6 +142,42 @@ async function assertPeriodsOnce(owner: Pool, stores: string[]): Promise<void> {
   assert.deepEqual(active, [], "more than the last summary is active");
 }
 
+/**
+ * The summaries that are kept true say what their types say now. Not those that were told or ended a moment ago,
+ * whose last changes leave no mark; nor those of a day that runs and whose summary time was changed since.
+ */
+async function assertPeriodsTrue(owner: Pool, stores: string[]): Promise<void> {
+  const { rows } = await owner.query(
+    `select p.tienda_id, p.tipo, p.subject, i.mensaje as told, f.mensaje as expected
+     from (
+       select 'VENTAS_DIARIAS' as tipo, d.* from nexus_engine.store_periods('day', $1, now(), '{0,1,2}') d
+       union all
+       select 'VENTAS_SEMANALES', w.* from nexus_engine.store_periods('week', $1, now(), '{0}') w
+     ) p
+     cross join lateral (select p.ends_at <= now() as has_ended) e
+     join nexus_engine.open_insight o
+       on o.tienda_id = p.tienda_id and o.tipo = p.tipo and o.subject = p.subject
+     left join public.insights i on i.id = o.insight_id
+     left join lateral (
+       select f.* from nexus_engine.insight_ventas_diarias(
+         array[p.tienda_id], case when e.has_ended then p.ends_at else p.announced_at end) f
+       where p.tipo = 'VENTAS_DIARIAS' and f.subject = p.subject
+       union all
+       select f.* from nexus_engine.insight_ventas_semanales(array[p.tienda_id], p.announced_at) f
+       where p.tipo = 'VENTAS_SEMANALES' and f.subject = p.subject
+     ) f on true
+     where p.announced_at < now() - interval '16 minutes'
+       and p.ends_at not between now() - interval '16 minutes' and now()
+       and (e.has_ended or i.extra_data ->> 'vendido_hasta' = nexus_engine.iso_utc(p.announced_at))
+       -- The owner deleted it.
+       and not (o.insight_id is not null and i.id is null)
+       and case when f.mensaje is null then i.id is not null and not i.extra_data ? 'resuelto_at'
+         else (i.mensaje, i.extra_data) is distinct from (f.mensaje, f.extra_data) end`,
+    [stores],
+  );
+  assert.deepEqual(rows, [], "summaries that are not true any more");
+}
+
 async function assertRollups(owner: Pool, worker: Pool): Promise<void> {
   const { rowCount } = await owner.query("select from nexus_engine.sale_mark");
   assert.equal(rowCount, 0, "marks are left");
@@ -166,28 +203,31 @@ export async function assertReadsExact(owner: Pool, store: string): Promise<void
          from nexus_engine.store s where s.tienda_id = $1
        ),
        ticket as materialized (
-         select v.*, nexus_engine.latest_local_day(d.summary_time, d.time_zone, v.fecha) + 1 as day,
-           extract(hour from v.fecha at time zone d.time_zone)::int as hour
+         select v.*, nexus_engine.latest_local_day(d.day_starts_at, d.time_zone, v.fecha) as day,
+           extract(hour from v.fecha at time zone d.time_zone)::int as hour,
+           case when t.status_pago = 'pendiente' and t.metodo_pago <> 'efectivo' then v.total else 0 end as pending
          from days d join nexus_engine.sale v on v.tienda_id = d.tienda_id
-         where v.fecha >= nexus_engine.local_instant(d.first - 1, d.summary_time, d.time_zone)
-           and v.fecha < least(now(), nexus_engine.local_instant(d.last, d.summary_time, d.time_zone))
+         join public.ventas t on t.id = v.id
+         where v.fecha >= nexus_engine.local_instant(d.first, d.day_starts_at, d.time_zone)
+           and v.fecha < least(now(), nexus_engine.local_instant(d.last + 1, d.day_starts_at, d.time_zone))
        ),
        told as (
-         select concat_ws(' ', 'day', r.day, r.total::float8, r.tickets, r.unusable) as row
-         from days d cross join nexus_engine.sold_by_day($1, d.first, d.last, now()) r
+         select concat_ws(' ', 'day', r.day, r.total::float8, r.tickets, r.unusable, r.pending::float8, r.refunds, r.refunded::float8) as row
+         from days d cross join nexus_engine.sold_by_day_v2($1, d.first, d.last, now()) r
          where (r.total, r.tickets, r.unusable) <> (0, 0, 0)
          union all select concat_ws(' ', 'hour', r.hour, r.total::float8, r.tickets)
          from days d cross join nexus_engine.sold_by_hour($1, d.first, d.last, now()) r
-         union all select concat_ws(' ', 'method', r.metodo_pago, r.total::float8, r.tickets)
-         from days d cross join nexus_engine.sold_by_method($1, d.first, d.last, now()) r
+         union all select concat_ws(' ', 'method', r.metodo_pago, r.total::float8, r.tickets, r.pending::float8)
+         from days d cross join nexus_engine.sold_by_method_v2($1, d.first, d.last, now()) r
          union all select concat_ws(' ', 'product', r.producto_id, r.units::float8, r.revenue::float8, r.tickets)
          from days d cross join nexus_engine.sold_by_product($1, d.first, d.last, now()) r
        ),
        actual as (
-         select concat_ws(' ', 'day', day, coalesce(sum(total), 0)::float8, count(total), count(*) - count(total)) as row
+         select concat_ws(' ', 'day', day, coalesce(sum(total), 0)::float8, count(total), count(*) - count(total),
+           coalesce(sum(pending), 0)::float8, count(*) filter (where total < 0), coalesce(sum(greatest(-total, 0)), 0)::float8) as row
          from ticket group by day
          union all select concat_ws(' ', 'hour', hour, sum(total)::float8, count(*)) from ticket where total is not null group by hour
-         union all select concat_ws(' ', 'method', metodo_pago, sum(total)::float8, count(*)) from ticket where total is not null group by metodo_pago
+         union all select concat_ws(' ', 'method', metodo_pago, sum(total)::float8, count(*), sum(pending)::float8) from ticket where total is not null group by metodo_pago
          union all
          select concat_ws(' ', 'product', l.producto_id, sum(nexus_engine.quantity(l.cantidad))::float8, sum(nexus_engine.money(l.subtotal))::float8, count(distinct t.id))
          from ticket t join public.detalles_venta l on l.venta_id = t.id

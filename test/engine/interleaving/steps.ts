@@ -14,7 +14,7 @@ const hoursAgo = fc.oneof(
   { weight: 1, arbitrary: fc.constantFrom(0, 0.17, 24 * 40, -5, -30) },
 );
 const status = fc.constantFrom("pagado", "pendiente", "anulado");
-const method = fc.constantFrom("efectivo", "tarjeta", "vale");
+const method = fc.constantFrom("efectivo", "tarjeta_debito", "vale");
 
 export type PosStep =
   | {
@@ -164,10 +164,12 @@ const ownerStep: fc.Arbitrary<OwnerStep> = fc.oneof(
         { critical_threshold: 1 },
         { muted_types: ["STOCK_BAJO"] },
         { muted_types: null },
+        { day_starts_at: "03:15:30" },
+        { day_starts_at: null },
         { summary_time: "03:15:30" },
         { time_zone: "Pacific/Chatham" },
-        { cash_methods: ["vale", "efectivo"] },
-        { cash_methods: null },
+        { counted_pending_methods: ["vale", "efectivo"] },
+        { counted_pending_methods: null },
       ),
       pause,
     }),

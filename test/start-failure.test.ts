@@ -1,0 +1,218 @@
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { createServer, type Server } from "node:net";
+import { join } from "node:path";
+import { after, before, describe, it } from "node:test";
+import { Pool } from "pg";
+import { prepareDatabase } from "../src/database/prepare.ts";
+import { explainFailure, noteTarget } from "../src/database/start-failure.ts";
+import { createLog } from "../src/log.ts";
+import { sentenceFor } from "../src/process.ts";
+import { startEngineUnderTest } from "./outage/engine_under_test.ts";
+import {
+  createEmptyDatabase,
+  createTestDatabase,
+  serverUrl,
+  type TestDatabase,
+} from "./support/database.ts";
+
+const log = createLog("silent");
+
+describe("a start that fails", () => {
+  let db: TestDatabase;
+  let empty: TestDatabase;
+  let others: Server;
+
+  before(async () => {
+    db = await createTestDatabase();
+    empty = await createEmptyDatabase();
+    await db.pool.query(
+      "do $$ begin create role pos_stranger login password 'pos'; exception when duplicate_object then null; end $$",
+    );
+    others = createServer((socket) => socket.destroy());
+    await new Promise<void>((resolve) => others.listen(0, "127.0.0.1", resolve));
+  });
+  after(async () => {
+    others.close();
+    await db.drop();
+    await empty.drop();
+    const server = new Pool({ connectionString: serverUrl(), max: 1 });
+    await server.query("drop owned by pos_stranger; drop role pos_stranger");
+    await server.end();
+  });
+
+  const url = (change: (url: URL) => void) => {
+    const changed = new URL(db.url);
+    change(changed);
+    return changed.toString();
+  };
+  const sentence = async (connectionString: string) => {
+    const error = await prepareDatabase(connectionString, log, { patienceMs: 0 }).then(
+      () => assert.fail("it did not fail"),
+      (thrown: unknown) => thrown,
+    );
+    return sentenceFor(error);
+  };
+  const address = () => new URL(db.url).host;
+
+  it("says in a sentence what was found where, and what to do", async () => {
+    const stranger = (u: URL) => {
+      u.username = "pos_stranger";
+      u.password = "pos";
+    };
+    const { port } = others.address() as { port: number };
+    for (const [connectionString, expected] of [
+      [
+        url((u) => {
+          u.password = "geheim";
+        }),
+        `Postgres at ${address()} does not take the password of the login "postgres"`,
+      ],
+      [
+        url((u) => {
+          u.username = "nadie";
+        }),
+        'does not take the password of the login "nadie"',
+      ],
+      [
+        url((u) => {
+          u.pathname = "/no_hay";
+        }),
+        `Postgres at ${address()} has no database "no_hay"`,
+      ],
+      [
+        url((u) => {
+          u.search = "?sslmode=verify-full";
+        }),
+        `Postgres at ${address()} does not offer SSL`,
+      ],
+      [
+        url((u) => {
+          u.search = "?host=127.0.0.1&port=1";
+        }),
+        "Nobody listens at 127.0.0.1:1: check host and port",
+      ],
+      [
+        url((u) => {
+          u.search = "?host=/no/hay&port=6000";
+        }),
+        "There is no socket /no/hay/.s.PGSQL.6000",
+      ],
+      [
+        url((u) => {
+          u.hostname = "no-hay.invalid";
+        }),
+        'No host has the name "no-hay.invalid"',
+      ],
+      [
+        url((u) => {
+          u.port = String(port);
+        }),
+        `Postgres at 127.0.0.1:${port} closed the connection at once`,
+      ],
+      [
+        url((u) => {
+          u.search = "?sslrootcert=/no/hay.pem";
+        }),
+        "There is no file /no/hay.pem: check sslrootcert",
+      ],
+      [
+        url(stranger),
+        'The login "pos_stranger" of DATABASE_URL does not own the POS\'s tables (public.detalles_venta belongs to "postgres")',
+      ],
+      [empty.url, `is not one of Nexus POS: check the name in the URL`],
+    ] as const) {
+      const said = await sentence(connectionString);
+      assert.ok(said.includes(expected), `${expected}\ngot ${said}`);
+      assert.doesNotMatch(said, /geheim|\n\s+at |alter role/);
+    }
+  });
+
+  it("names the right that an owner of the POS's tables lacks", async () => {
+    const owned = url((u) => {
+      u.username = "pos_stranger";
+      u.password = "pos";
+      u.pathname = new URL(empty.url).pathname;
+    });
+    const name = new URL(empty.url).pathname.slice(1);
+    await empty.pool.query("grant create on schema public to pos_stranger");
+    const failure = () =>
+      prepareDatabase(owned, log, { patienceMs: 0, createPos: true }).then(
+        () => assert.fail("it did not fail"),
+        sentenceFor,
+      );
+    assert.match(await failure(), /may not create roles.* CREATEROLE/);
+    await empty.pool.query("alter role pos_stranger createrole");
+    assert.match(await failure(), /may not create schemas in database/);
+    await empty.pool.query(`grant create on database ${name} to pos_stranger`);
+    // The roles of this cluster were made by another login.
+    assert.match(await failure(), /lacks a right .* WITH ADMIN OPTION/);
+  });
+
+  it("names what cannot be tried here", () => {
+    const target = { host: "db", port: 5432, user: "pos", database: "pos" };
+    const of = (error: Error & { code?: string }) => explainFailure(noteTarget(error, target));
+    const server = (code: string, message = "") => of(Object.assign(new Error(message), { code }));
+    assert.match(
+      server(
+        "28000",
+        'no pg_hba.conf entry for host "1", user "pos", database "pos", no encryption',
+      ) ?? "",
+      /only with SSL.*sslmode=verify-full/,
+    );
+    assert.match(
+      server("28000", 'role "pos" does not exist') ?? "",
+      /does not take the login "pos"/,
+    );
+    assert.match(server("53300") ?? "", /no connection left/);
+    assert.match(server("53100") ?? "", /^Postgres at db:5432 has no room left on its disk/);
+    assert.match(server("25006") ?? "", /takes no writes, it is a standby/);
+    assert.match(server("57P03") ?? "", /starts, stops or recovers/);
+    assert.match(server("SELF_SIGNED_CERT_IN_CHAIN") ?? "", /sslrootcert=FILE/);
+    assert.match(server("ERR_TLS_CERT_ALTNAME_INVALID") ?? "", /another name than "db"/);
+    assert.match(
+      server("08P01", "unsupported startup parameter: options") ?? "",
+      /\?pgbouncer=true/,
+    );
+    assert.match(of(new Error("timeout expired")) ?? "", /does not answer within 10 seconds/);
+  });
+
+  it("names the port that is taken", async () => {
+    const { port } = others.address() as { port: number };
+    const failed = await startEngineUnderTest(db.url, { PORT: String(port) }).then(
+      () => assert.fail("it did not fail"),
+      sentenceFor,
+    );
+    assert.equal(
+      failed,
+      `Something listens on port ${port} of 127.0.0.1 already: end it, or set another PORT.`,
+    );
+  });
+
+  it("exits with 1, with nothing but the sentence and lines of the log on standard error", async () => {
+    const child = spawn(process.execPath, [join(import.meta.dirname, "../src/server.ts")], {
+      env: {
+        PATH: process.env.PATH,
+        DATABASE_URL: url((u) => {
+          u.password = "geheim";
+          u.search = "?sslmode=no-verify";
+        }),
+        SECRET_KEY: "una-clave-de-prueba-con-mas-de-32-bytes",
+      },
+    });
+    let text = "";
+    child.stderr.on("data", (chunk) => {
+      text += chunk;
+    });
+    const [code] = await new Promise<[number]>((resolve) =>
+      child.on("close", (n) => resolve([n ?? 0])),
+    );
+    const lines = text
+      .trim()
+      .split("\n")
+      .filter((line) => !line.startsWith("{"));
+    assert.deepEqual([code, lines.length], [1, 1], text);
+    assert.match(lines[0] ?? "", /does not offer SSL/);
+    assert.doesNotMatch(text, /geheim/);
+  });
+});
