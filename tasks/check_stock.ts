@@ -4,20 +4,17 @@ import { defineTask } from "../src/worker/define-task.ts";
 /**
  * Nightly: compares stock_watch with productos, store by batch of stores, and repairs differences,
  * which triggers that were off or by-passed leave behind. The hourly refresh then tells of them.
- * Also makes the triggers anew when the highest threshold in use is another, and finds what happened
- * before they were there: until it is through, each pass looks at every product. Notes which insights are of
- * which product, where nobody has.
+ * After attach() it finds what happened before the triggers were there: until it is through, each pass
+ * looks at every product. Notes which insights are of which product, where nobody has.
  */
 export default defineTask({
   payload: z.strictObject({ _cron: z.unknown().optional() }),
   run: async ({ transaction, settings, log, signal }) => {
-    const { ceiling, relied_on } = await transaction(async (client) => {
-      await client.query("set local lock_timeout = '2s'");
-      const { rows } = await client.query<Ceilings>(
-        `select nexus_engine.renew_triggers() as ceiling,
-           (select c.ceiling from nexus_engine.stock_ceiling c) as relied_on`,
+    const { attached, followed } = await transaction(async (client) => {
+      const { rows } = await client.query<{ attached: boolean; followed: boolean }>(
+        "select nexus_engine.attached() as attached, nexus_engine.triggers_are_followed() as followed",
       );
-      return rows[0] ?? { ceiling: null, relied_on: null };
+      return rows[0] ?? { attached: false, followed: false };
     });
     let after: string | null = null;
     let stores = 0;
@@ -36,19 +33,15 @@ export default defineTask({
       stores += batch.stores;
       repaired += batch.repaired;
     }
-    if (ceiling !== null) {
-      await transaction((client) =>
-        client.query("select nexus_engine.rely_on_triggers($1)", [ceiling]),
-      );
+    if (attached && !followed) {
+      await transaction((client) => client.query("select nexus_engine.follow_triggers()"));
     }
     await transaction((client) => client.query("select nexus_engine.note_product_insights()"));
-    if (repaired > 0 && ceiling === relied_on) {
+    if (repaired > 0 && followed) {
       log.warn({ repaired }, "products were low or out without our knowing");
     }
     return { stores, repaired };
   },
 });
 
-/** That of the triggers, null while detached; and the one before, which the outbox was true for. */
-type Ceilings = { ceiling: number | null; relied_on: number | null };
 type Batch = { last_store: string | null; stores: number; repaired: number };

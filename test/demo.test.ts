@@ -119,6 +119,12 @@ describe("the demo data", () => {
       0,
     );
     assert.ok((await one("select count(*) as n from public.productos where tipo = 'ropa'")) > 50);
+    assert.deepEqual(
+      await rowsOf(
+        "select distinct atributos ->> 'unidad_medida' as unidad from public.productos where tipo = 'pesable' order by 1",
+      ),
+      [{ unidad: "kg" }, { unidad: "lt" }],
+    );
     assert.ok(
       (await one(
         "select count(*) as n from public.productos where tipo = 'pesable' and stock_actual <> floor(stock_actual)",

@@ -89,6 +89,7 @@ grant execute on function nexus_api.iso_instant(timestamptz) to nexus_tienda;
 grant execute on function
   nexus_engine.money(double precision),
   nexus_engine.quantity(double precision),
+  nexus_engine.unit_of(text, jsonb),
   nexus_engine.urgencia_rank(text),
   nexus_engine.usable_instant(timestamptz)
 to nexus_tienda;

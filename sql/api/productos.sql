@@ -3,7 +3,7 @@
 
 -- The caller's products, behind a barrier, see nexus_engine.own_insight.
 create or replace view nexus_engine.own_producto with (security_barrier) as
-select p.id, p.nombre, p.sku, p.tipo, p.stock_actual, p.precio_venta, p.precio_costo, p.is_active
+select p.id, p.nombre, p.sku, p.tipo, p.stock_actual, p.precio_venta, p.precio_costo, p.is_active, p.atributos
 from public.productos p
 where p.tienda_id = (select nexus_engine.current_tienda_id());
 
@@ -33,7 +33,8 @@ select
   coalesce(
     (select ps.min_stock from nexus_engine.product_settings ps where ps.producto_id = p.id),
     (select s.low_stock_threshold from nexus_engine.store s where s.tienda_id = (select nexus_engine.current_tienda_id()))
-  )::double precision as low_stock_threshold
+  )::double precision as low_stock_threshold,
+  nexus_engine.unit_of(p.tipo, p.atributos) as unidad
 from nexus_engine.own_producto p;
 grant select on nexus_api.productos to nexus_tienda;
 
@@ -42,14 +43,15 @@ comment on column nexus_api.productos.id is E'@notNull';
 comment on column nexus_api.productos.nombre is E'@notNull\n@behavior +orderBy +filterBy';
 comment on column nexus_api.productos.sku is E'@notNull\n@behavior +orderBy +filterBy';
 comment on column nexus_api.productos.tipo is E'@notNull\n@behavior +filterBy\nKind of product in the POS; `pesable` is sold by weight.';
-comment on column nexus_api.productos.stock_actual is E'@behavior +orderBy +filterBy\nUnits in stock, kilos for `pesable`; negative when more was sold than had been entered. Null when the POS holds no usable number.';
+comment on column nexus_api.productos.stock_actual is E'@behavior +orderBy +filterBy\nStock in what `unidad` says, three decimals; negative when more was sold than had been entered. Null when the POS holds no usable number.';
 comment on column nexus_api.productos.precio_venta is 'Price, in pesos and cents. Null when the POS holds no usable amount.';
 comment on column nexus_api.productos.precio_costo is 'Cost, in pesos and cents. Null when the POS holds no usable amount.';
 comment on column nexus_api.productos.is_active is E'@notNull\n@behavior +filterBy';
+comment on column nexus_api.productos.unidad is E'@notNull\nWhat its quantities are in: `unidad`, or `kg`, `g`, `lt` or `ml` of weighed products.';
 comment on column nexus_api.productos.min_stock is E'The product''s own low stock threshold; null when the store''s applies.';
 comment on column nexus_api.productos.low_stock_threshold is E'@notNull\nStock at or below this is low: the product''s own threshold, else the store''s.';
 
--- Sets the low stock threshold of a product, in units or kilos, or with null takes it away, so that the
+-- Sets the low stock threshold of a product, in what its `unidad` says, or with null takes it away, so that the
 -- store's applies. The alerts follow at once.
 -- Errors: NX001 for a threshold that no shop can mean; NX002 when the store has no such product; NX003
 -- without a store.
@@ -84,5 +86,5 @@ begin
   return shown;
 end;
 $$;
-comment on function nexus_api.set_product_min_stock(uuid, double precision) is E'@resultFieldName producto\nSets the low stock threshold of a product, in units or kilos; null, or none, and the store''s applies. Its alerts follow at once.';
+comment on function nexus_api.set_product_min_stock(uuid, double precision) is E'@resultFieldName producto\nSets the low stock threshold of a product, in what its `unidad` says; null, or none, and the store''s applies. Its alerts follow at once.';
 grant execute on function nexus_api.set_product_min_stock(uuid, double precision) to nexus_tienda;

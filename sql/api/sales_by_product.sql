@@ -13,26 +13,28 @@ comment on type nexus_api.profitability_order is 'The most first; products witho
 
 create type nexus_api.top_producto as (
   producto_id uuid, nombre text, sku text,
-  units double precision, revenue double precision, tickets int
+  units double precision, revenue double precision, tickets int, unidad text
 );
 comment on type nexus_api.top_producto is 'What a product brought.';
 comment on column nexus_api.top_producto.producto_id is E'@notNull';
 comment on column nexus_api.top_producto.nombre is E'@notNull';
 comment on column nexus_api.top_producto.sku is E'@notNull';
-comment on column nexus_api.top_producto.units is E'@notNull\nUnits sold, kilos of weighed products.';
+comment on column nexus_api.top_producto.units is E'@notNull\nHow much was sold, in what `unidad` says.';
+comment on column nexus_api.top_producto.unidad is E'@notNull\n`unidad`, or `kg`, `g`, `lt` or `ml` of weighed products.';
 comment on column nexus_api.top_producto.revenue is E'@notNull\nIn pesos and cents.';
 comment on column nexus_api.top_producto.tickets is E'@notNull\nIn how many tickets it was sold.';
 
 create type nexus_api.producto_profitability as (
   producto_id uuid, nombre text, sku text,
   units double precision, revenue double precision, cost double precision,
-  gross_profit double precision, margin_percent double precision
+  gross_profit double precision, margin_percent double precision, unidad text
 );
 comment on type nexus_api.producto_profitability is 'What was earned with a product.';
 comment on column nexus_api.producto_profitability.producto_id is E'@notNull';
 comment on column nexus_api.producto_profitability.nombre is E'@notNull';
 comment on column nexus_api.producto_profitability.sku is E'@notNull';
-comment on column nexus_api.producto_profitability.units is E'@notNull\nUnits sold, kilos of weighed products.';
+comment on column nexus_api.producto_profitability.units is E'@notNull\nHow much was sold, in what `unidad` says.';
+comment on column nexus_api.producto_profitability.unidad is E'@notNull\n`unidad`, or `kg`, `g`, `lt` or `ml` of weighed products.';
 comment on column nexus_api.producto_profitability.revenue is E'@notNull\nIn pesos and cents.';
 comment on column nexus_api.producto_profitability.cost is 'The units at the present cost of the product: the POS keeps no earlier ones. In pesos and cents; null without a usable cost.';
 comment on column nexus_api.producto_profitability.gross_profit is 'Revenue less cost, in pesos and cents; null without a usable cost.';
@@ -44,7 +46,8 @@ create function nexus_engine.top_productos(
   p_tienda_id uuid, p_desde date, p_hasta date, p_order nexus_api.top_productos_order, p_as_of timestamptz
 ) returns setof nexus_api.top_producto language sql stable
 as $$
-  select s.producto_id, s.nombre, s.sku, s.units::double precision, s.revenue::double precision, s.tickets::int
+  select s.producto_id, s.nombre, s.sku, s.units::double precision, s.revenue::double precision, s.tickets::int,
+    nexus_engine.unit_of_product(s.producto_id)
   from nexus_engine.report_days(p_tienda_id, p_desde, p_hasta, p_as_of) r
   cross join lateral nexus_engine.product_sales(p_tienda_id, r.desde, r.hasta, r.ends_at) s
   order by case p_order when 'REVENUE' then s.revenue else s.units end desc, s.nombre, s.producto_id
@@ -57,7 +60,8 @@ create function nexus_engine.profitability(
 ) returns setof nexus_api.producto_profitability language sql stable
 as $$
   select s.producto_id, s.nombre, s.sku, s.units::double precision, s.revenue::double precision,
-    s.cost::double precision, (s.revenue - s.cost)::double precision, m.margin::double precision
+    s.cost::double precision, (s.revenue - s.cost)::double precision, m.margin::double precision,
+    nexus_engine.unit_of_product(s.producto_id)
   from nexus_engine.report_days(p_tienda_id, p_desde, p_hasta, p_as_of) r
   cross join lateral nexus_engine.product_sales(p_tienda_id, r.desde, r.hasta, r.ends_at) s
   cross join lateral (

@@ -4,12 +4,13 @@ drop function if exists nexus_engine.sales_summary(uuid, date, date, timestamptz
 drop type if exists nexus_api.sales_summary;
 drop type if exists nexus_api.sales_period, nexus_api.best_seller;
 
-create type nexus_api.best_seller as (producto_id uuid, nombre text, sku text, units double precision);
+create type nexus_api.best_seller as (producto_id uuid, nombre text, sku text, units double precision, unidad text);
 comment on type nexus_api.best_seller is 'The product of which most units were sold.';
 comment on column nexus_api.best_seller.producto_id is E'@notNull';
 comment on column nexus_api.best_seller.nombre is E'@notNull';
 comment on column nexus_api.best_seller.sku is E'@notNull';
-comment on column nexus_api.best_seller.units is E'@notNull\nUnits sold, kilos of weighed products.';
+comment on column nexus_api.best_seller.units is E'@notNull\nHow much was sold, in what `unidad` says.';
+comment on column nexus_api.best_seller.unidad is E'@notNull\n`unidad`, or `kg`, `g`, `lt` or `ml` of weighed products.';
 
 create type nexus_api.sales_period as (
   desde date, hasta date, total double precision, tickets int,
@@ -96,7 +97,7 @@ as $$
     d.desde, d.hasta, s.total, s.tickets, round(s.total / nullif(s.tickets, 0), 2),
     (select m.metodo_pago from nexus_engine.sold_by_method_v2(p_tienda_id, d.desde, d.hasta, d.ends_at) m
       order by m.tickets desc, m.metodo_pago limit 1),
-    (select row(p.producto_id, p.nombre, p.sku, p.units)::nexus_api.best_seller
+    (select row(p.producto_id, p.nombre, p.sku, p.units, nexus_engine.unit_of_product(p.producto_id))::nexus_api.best_seller
       from nexus_engine.product_sales(p_tienda_id, d.desde, d.hasta, d.ends_at) p
       order by p.units desc, p.nombre, p.producto_id limit 1),
     s.unusable + (select count(*) from nexus_engine.tickets_ahead(p_tienda_id, d.starts_at, d.ends_at)),

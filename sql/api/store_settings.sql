@@ -23,7 +23,7 @@ comment on column nexus_api.store_settings.time_zone is E'@notNull\nIANA name, s
 comment on column nexus_api.store_settings.summary_time is E'@notNull\nLocal time at which the summary of the day that runs is written; it is completed when the day ends.';
 comment on column nexus_api.store_settings.weekly_summary_dow is E'@notNull\nDay of the weekly summary, 1 = Monday to 7 = Sunday.';
 comment on column nexus_api.store_settings.weekly_summary_time is E'@notNull\nLocal time of the weekly summary.';
-comment on column nexus_api.store_settings.low_stock_threshold is E'@notNull\nStock at or below this is low. Units, kilos of weighed products.';
+comment on column nexus_api.store_settings.low_stock_threshold is E'@notNull\nStock at or below this is low, in what the `unidad` of the product says. Up to 20, a product that goes there is told of within moments; above, within a minute.';
 comment on column nexus_api.store_settings.critical_threshold is E'@notNull\nStock at or below this is critical.';
 comment on column nexus_api.store_settings.lead_time_days is E'@notNull\nDays from ordering goods to having them.';
 comment on column nexus_api.store_settings.cash_methods is E'@notNull\n@deprecated Use countedPendingMethods.\nThe same as `countedPendingMethods`.';
@@ -89,10 +89,10 @@ begin
     ('weekly_summary_dow', settings.weekly_summary_dow between 1 and 7,
       'a day from 1 (Monday) to 7 (Sunday)', settings.weekly_summary_dow::text),
     ('weekly_summary_time', settings.weekly_summary_time < time '24:00', 'a time before 24:00', settings.weekly_summary_time::text),
-    ('low_stock_threshold', settings.low_stock_threshold between 0 and 999999999,
-      'a number from 0 to 999,999,999', settings.low_stock_threshold::text),
-    ('critical_threshold', settings.critical_threshold between 0 and 999999999,
-      'a number from 0 to 999,999,999', settings.critical_threshold::text),
+    ('low_stock_threshold', settings.low_stock_threshold between 0 and nexus_engine.highest_threshold(),
+      'a number from 0 to 1,000,000', settings.low_stock_threshold::text),
+    ('critical_threshold', settings.critical_threshold between 0 and nexus_engine.highest_threshold(),
+      'a number from 0 to 1,000,000', settings.critical_threshold::text),
     ('lead_time_days', settings.lead_time_days between 0 and 365, 'a number of days from 0 to 365', settings.lead_time_days::text),
     ('day_starts_at', settings.day_starts_at < time '24:00', 'a time before 24:00', settings.day_starts_at::text),
     ('counted_pending_methods', cardinality(settings.counted_pending_methods) <= 20

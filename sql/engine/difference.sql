@@ -20,11 +20,11 @@ $$;
 
 -- A content_key, or the beginning of one, for what is said of a product.
 create or replace function nexus_engine.product_content(
-  tienda_id uuid, id uuid, nombre text, sku text, tipo text, stock_actual double precision
+  tienda_id uuid, id uuid, nombre text, sku text, unidad text, stock numeric
 ) returns bigint language sql immutable parallel safe
 as $$
-  select hashfloat8extended(stock_actual, hashtextextended(nombre,
-    hashtextextended(sku, hashtextextended(tipo, uuid_hash_extended(id, uuid_hash_extended(tienda_id, 0))))))
+  select hash_numeric_extended(stock, hashtextextended(nombre,
+    hashtextextended(sku, hashtextextended(unidad, uuid_hash_extended(id, uuid_hash_extended(tienda_id, 0))))))
 $$;
 
 -- The next two are dynamic, and so planned for the number of stores there are. Findings by the ten

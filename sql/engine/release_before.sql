@@ -54,3 +54,28 @@ language sql
 as $$
   select nexus_engine.make_triggers('public.ventas'), nexus_engine.make_triggers('public.detalles_venta')
 $$;
+
+create or replace function nexus_engine.wanted_ceiling() returns double precision
+language sql stable
+as $$
+  select nexus_engine.seen_up_to()
+$$;
+
+-- No worker makes triggers any more, see nexus_engine.attach().
+create or replace function nexus_engine.fit_triggers() returns void
+language sql
+as $$
+  select
+$$;
+
+create or replace function nexus_engine.ask_for_triggers(threshold double precision) returns void
+language sql
+as $$
+  select
+$$;
+
+create or replace function nexus_engine.es_quantity(value numeric, producto_tipo text)
+returns text language sql stable parallel safe
+as $$
+  select nexus_engine.es_amount(value, nexus_engine.unit_of(producto_tipo, null))
+$$;

@@ -16,13 +16,13 @@ as $$
   select case when abs(amount) < 1e11 then round(amount::numeric, 2) end
 $$;
 
--- A quantity of the POS (units, or kilos of weighed goods) with three decimals at most; null for
--- NaN, the infinities and quantities of 1,000 million and more.
+-- A quantity of the POS (in what nexus_engine.unit_of says) with three decimals at most, halves away from
+-- zero; null for NaN, the infinities and quantities of 1,000 million and more. What is left of 0.8 less 0.7
+-- less 0.1 is 0 and not 8e-17: stock is this number wherever it is compared, shown or hashed. Its names are
+-- bound when it is made, because on_stock_change has the search_path of whoever sells.
 create or replace function nexus_engine.quantity(amount double precision)
 returns numeric language sql immutable parallel safe
-as $$
-  select case when abs(amount) < 1e9 then trim_scale(round(amount::numeric, 3)) end
-$$;
+return case when abs(amount) < 1e9 then trim_scale(round(amount::numeric, 3)) end;
 
 -- Whether a ticket is dated more than a day after it was written. Nobody writes one after the year 9999, where
 -- a day more may be none of Postgres's.

@@ -1,53 +1,4 @@
--- Stock as the engine sees it: bands, thresholds, and the list of products that are low or out.
-
--- The band of a stock: 0 enough, 1 MEDIA, 2 ALTA, 3 CRITICA, 4 out; 0 for what is no number. Its names
--- are bound when it is made, because on_stock_change has the search_path of whoever sells.
-create or replace function nexus_engine.stock_band(
-  stock double precision, low_level double precision, critical_level double precision
-) returns int language sql immutable parallel safe
-return case
-  when stock <= 0 then case when stock > -1e9 then 4 else 0 end
-  when stock > low_level or stock is null then 0
-  when stock <= critical_level then 3
-  when stock <= low_level / 2 then 2
-  when stock <= low_level then 1
-  else 0
-end;
-
--- The thresholds of a store that has set none.
-create or replace function nexus_engine.default_low_threshold() returns numeric
-language sql immutable parallel safe
-as $$
-  select 10::numeric
-$$;
-create or replace function nexus_engine.default_critical_threshold() returns numeric
-language sql immutable parallel safe
-as $$
-  select 3::numeric
-$$;
-
--- The highest threshold in use. Above it no product of any store is low.
-create or replace function nexus_engine.wanted_ceiling() returns double precision
-language sql stable
-as $$
-  select greatest(
-    (select max(s.low_level) from nexus_engine.store s),
-    (select max(ps.min_stock)::double precision from nexus_engine.product_settings ps),
-    nexus_engine.default_low_threshold()::double precision)
-$$;
-
--- Makes the triggers on productos, with the highest threshold in use as a literal: a sale of a product
--- that has plenty then costs a comparison. Waits for those who are writing products, so that none goes
--- on with the threshold of before.
-create or replace function nexus_engine.fit_triggers() returns void
-language plpgsql security definer set search_path = pg_catalog, pg_temp
-as $$
-begin
-  insert into nexus_engine.stock_ceiling (ceiling) values (nexus_engine.wanted_ceiling())
-  on conflict (only_one) do update set ceiling = excluded.ceiling;
-  perform nexus_engine.make_triggers('public.productos');
-end;
-$$;
+-- The list of products that are low or out, and how it is kept.
 
 -- Makes stock_watch and stock_out of these stores, whose locks the caller holds, equal to what
 -- productos says; returns how many products differed. Called nightly, after a change of thresholds,
@@ -59,10 +10,15 @@ declare
   repaired int;
 begin
   with level as materialized (
-    select l.tienda_id, l.producto_id, nexus_engine.stock_band(l.stock_actual, l.low_level, l.critical_level) = 4 as is_out
-    from nexus_engine.product_level l
-    where l.tienda_id = any (p_tiendas)
-      and nexus_engine.stock_band(l.stock_actual, l.low_level, l.critical_level) > 0
+    select b.tienda_id, b.producto_id, b.band = 4 as is_out
+    from (
+      select l.tienda_id, l.producto_id, nexus_engine.stock_band(l.stock_actual, l.low_level, l.critical_level) as band
+      from nexus_engine.product_level l
+      where l.tienda_id = any (p_tiendas)
+      -- So that it is computed once a product.
+      offset 0
+    ) b
+    where b.band > 0
   ),
   difference as materialized (
     select coalesce(l.tienda_id, w.tienda_id) as tienda_id, coalesce(l.producto_id, w.producto_id) as producto_id, l.is_out
@@ -194,21 +150,26 @@ begin
 end;
 $$;
 
+-- Whether the triggers are there, and every product has been looked at since they were made.
+create or replace function nexus_engine.triggers_are_followed() returns boolean
+language sql stable
+as $$
+  select nexus_engine.attached() and exists (select from nexus_engine.stock_ceiling c where c.ceiling >= nexus_engine.seen_up_to())
+$$;
+
 -- Those of these stores whose crossings the triggers do not see, or not all of them.
 create or replace function nexus_engine.unwatched_stores(p_tiendas uuid[]) returns uuid[]
 language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
-declare
-  seen_up_to double precision := (select c.ceiling from nexus_engine.stock_ceiling c);
 begin
-  if not nexus_engine.attached() then
+  if not nexus_engine.triggers_are_followed() then
     return array(select t.id from public.tiendas t where t.id = any (p_tiendas));
   end if;
   return array(
     select s.tienda_id from nexus_engine.store s
-    where s.tienda_id = any (p_tiendas) and (s.low_level > seen_up_to or s.tienda_id in (
+    where s.tienda_id = any (p_tiendas) and (s.low_level > nexus_engine.seen_up_to() or s.tienda_id in (
       select ps.tienda_id from nexus_engine.product_settings ps
-      where ps.tienda_id = any (p_tiendas) and ps.min_stock > seen_up_to)));
+      where ps.tienda_id = any (p_tiendas) and ps.min_stock > nexus_engine.seen_up_to()::numeric)));
 end;
 $$;
 
@@ -229,19 +190,6 @@ begin
 end;
 $$;
 
--- A threshold above the ceiling wants other triggers. That takes a lock on productos, so a job does
--- it, not the transaction that changes the threshold; until then update_stock_watch looks at every
--- product of such stores.
-create or replace function nexus_engine.ask_for_triggers(threshold double precision) returns void
-language plpgsql
-as $$
-begin
-  if threshold > (select c.ceiling from nexus_engine.stock_ceiling c) and nexus_engine.attached() then
-    perform graphile_worker.add_job('check_stock', job_key => 'check_stock:ceiling', max_attempts => 10);
-  end if;
-end;
-$$;
-
 -- Has the store's stock looked at again, by the drain at once.
 create or replace function nexus_engine.recheck_stock(p_tienda_id uuid) returns void
 language sql
@@ -256,7 +204,6 @@ language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform nexus_engine.recheck_stock(coalesce(new.tienda_id, old.tienda_id));
-  perform nexus_engine.ask_for_triggers(new.low_stock_threshold::double precision);
   return null;
 end;
 $$;
@@ -265,18 +212,20 @@ after insert or delete or update of low_stock_threshold, critical_threshold, mut
 for each row execute function nexus_engine.on_settings_change();
 
 -- A product's own threshold changed.
--- Errors: NX001 when the product is not one of the store.
+-- Errors: NX001 when the product is not one of the store, or the threshold too high.
 create or replace function nexus_engine.on_product_settings_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
   changed nexus_engine.product_settings := coalesce(new, old);
 begin
-  if exists (
+  if new.min_stock > nexus_engine.highest_threshold() then
+    raise exception 'min_stock: expected a number from 0 to 1,000,000, got %', new.min_stock
+      using errcode = 'NX001', column = 'min_stock';
+  elsif exists (
     select from public.productos p where p.id = changed.producto_id and p.tienda_id = changed.tienda_id)
   then
     perform nexus_engine.recheck_stock(changed.tienda_id);
-    perform nexus_engine.ask_for_triggers(new.min_stock::double precision);
   elsif tg_op <> 'DELETE' then
     raise exception 'producto_id: expected a product of the store %, got %', changed.tienda_id, changed.producto_id
       using errcode = 'NX001', column = 'producto_id';

@@ -19,32 +19,32 @@ return case when pg_try_advisory_lock_shared(nexus_engine.awake_lock())
   else false
 end;
 
--- After a product's stock or is_active changed, where its stock is or was not above the highest threshold
--- in use (the trigger's condition): one row into the outbox, for the drain to look at the
+-- After a product's stock or is_active changed, where its stock is or was at most nexus_engine.seen_up_to()
+-- (the trigger's condition): one row into the outbox, for the drain to look at the
 -- product. Whether it is in another band, or how it is to be told, is not asked here: every microsecond
 -- is one of a checkout, and looking thresholds up takes nearly as long as noting. Only above the usual
--- threshold, where few stores have products that are low, they are, so that a store with a high one does
--- not make the sales of all others note what nobody wants to know.
+-- threshold, where few stores have products that are low, they are, so that the sales of all others do not
+-- note what nobody wants to know. What rounds to a threshold is less than a thousandth above it.
 -- Takes no lock that another sale waits for, and cannot fail the sale: what goes wrong is a warning.
 -- Without a search_path of its own, which costs as much as the call, and so with every name qualified.
 create or replace function nexus_engine.on_stock_change() returns trigger
 language plpgsql security definer
 as $$
 declare
-  low double precision;
-  own_low double precision;
+  lowest double precision := least(old.stock_actual, new.stock_actual) operator(pg_catalog.-) 0.001;
 begin
-  if least(old.stock_actual, new.stock_actual) operator(pg_catalog.>) nexus_engine.default_low_threshold()::double precision then
-    select s.low_stock_threshold into low
-    from nexus_engine.store_settings s where s.tienda_id operator(pg_catalog.=) new.tienda_id;
-    select ps.min_stock into own_low
-    from nexus_engine.product_settings ps where ps.producto_id operator(pg_catalog.=) new.id;
-    if (least(old.stock_actual, new.stock_actual) operator(pg_catalog.<=) coalesce(own_low, low)) is not true then
-      return null;
-    end if;
+  if lowest operator(pg_catalog.>) nexus_engine.default_low_threshold()::double precision and not exists (
+    select from nexus_engine.store_settings s
+    where s.tienda_id operator(pg_catalog.=) new.tienda_id
+      and s.low_stock_threshold::double precision operator(pg_catalog.>=) lowest
+    union all
+    select from nexus_engine.product_settings ps
+    where ps.producto_id operator(pg_catalog.=) new.id and ps.min_stock::double precision operator(pg_catalog.>=) lowest)
+  then
+    return null;
   end if;
   insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
-  values (new.tienda_id, new.id, new.is_active and nexus_engine.stock_band(new.stock_actual, 0, 0) operator(pg_catalog.=) 4);
+  values (new.tienda_id, new.id, new.is_active and nexus_engine.is_out(new.stock_actual));
   perform nexus_engine.ring_drains();
   return null;
 exception when others then
@@ -53,16 +53,23 @@ exception when others then
 end;
 $$;
 
--- After a product was added or deleted, or got another name, sku, tipo or store, where its stock is or was
--- not above the highest threshold in use (the trigger's argument): as above. What a store has lost is noted
--- for that store.
+-- After a product was added or deleted, or got another name, sku, unit or store, where its stock is or was
+-- at most nexus_engine.seen_up_to(): as above. What a store has lost is noted for that store.
 create or replace function nexus_engine.on_product_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  lowest double precision := least(old.stock_actual, new.stock_actual) - 0.001;
 begin
-  if least(old.stock_actual, new.stock_actual) > tg_argv[0]::double precision
-    or tg_op = 'UPDATE' and (old.nombre, old.sku, old.tipo, old.tienda_id)
-      is not distinct from (new.nombre, new.sku, new.tipo, new.tienda_id)
+  if lowest > nexus_engine.seen_up_to()
+    or lowest > nexus_engine.default_low_threshold()::double precision and not exists (
+      select from nexus_engine.store_settings s
+      where s.tienda_id in (old.tienda_id, new.tienda_id) and s.low_stock_threshold::double precision >= lowest
+      union all
+      select from nexus_engine.product_settings ps
+      where ps.producto_id = coalesce(new.id, old.id) and ps.min_stock::double precision >= lowest)
+    or tg_op = 'UPDATE' and (old.nombre, old.sku, nexus_engine.unit_of(old.tipo, old.atributos), old.tienda_id)
+      is not distinct from (new.nombre, new.sku, nexus_engine.unit_of(new.tipo, new.atributos), new.tienda_id)
   then
     return null;
   end if;
@@ -71,7 +78,7 @@ begin
   end if;
   if tg_op <> 'DELETE' then
     insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
-    values (new.tienda_id, new.id, new.is_active and nexus_engine.stock_band(new.stock_actual, 0, 0) = 4);
+    values (new.tienda_id, new.id, new.is_active and nexus_engine.is_out(new.stock_actual));
   end if;
   perform nexus_engine.ring_drains();
   return null;

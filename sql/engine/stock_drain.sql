@@ -92,13 +92,15 @@ $$;
 
 -- Of the stores that the caller has locked in an earlier statement. A store that must be looked at whole
 -- goes to the reconciler, and so do all when telling of the products one by one fails: it isolates the
--- store that is to blame.
+-- store that is to blame. One with a threshold above what the triggers see is none of these: what they
+-- brought of it is told like any other's, the rest by the passes.
 create or replace function nexus_engine.tell_crossings(p_tiendas uuid[], p_share int, p_as_of timestamptz)
 returns void language plpgsql
 as $$
 declare
-  whole uuid[] := nexus_engine.unwatched_stores(p_tiendas)
-    || array(select r.tienda_id from nexus_engine.stock_recheck r where r.tienda_id = any (p_tiendas));
+  whole uuid[] := case when nexus_engine.triggers_are_followed()
+    then array(select r.tienda_id from nexus_engine.stock_recheck r where r.tienda_id = any (p_tiendas))
+    else p_tiendas end;
 begin
   begin
     perform nexus_engine.tell_products(

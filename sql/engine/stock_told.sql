@@ -71,3 +71,34 @@ language sql
 as $$
   delete from nexus_engine.stock_told k where k.tienda_id = any (p_tiendas)
 $$;
+
+-- Enqueues a look at the whole stock of the stores that have a threshold above what the triggers see: every
+-- minute, so that their owners hear of a product within that, and other stores pay nothing for it. While no
+-- trigger is followed all stores are looked at, by the passes, and this does nothing.
+--   returns how many jobs were enqueued, for how many stores.
+-- A batch that still waits from the minute before is replaced.
+create or replace function nexus_engine.dispatch_unseen(p_batch int, out jobs int, out stores int)
+language plpgsql
+as $$
+declare
+  high uuid[];
+  specs graphile_worker.job_spec[];
+begin
+  if nexus_engine.triggers_are_followed() then
+    high := array(
+      select s.tienda_id from nexus_engine.store_settings s
+      where s.low_stock_threshold > nexus_engine.seen_up_to()::numeric
+      union select ps.tienda_id from nexus_engine.product_settings ps where ps.min_stock > nexus_engine.seen_up_to()::numeric
+      order by 1);
+  end if;
+  stores := coalesce(cardinality(high), 0);
+  jobs := 0;
+  if stores > 0 then
+    select array_agg(row('refresh_stores', json_build_object('tiendas', b.tiendas, 'tipos', nexus_engine.followed_types()),
+      null, null, 5, 'unseen:' || b.number, 0, null)::graphile_worker.job_spec)
+    into specs from nexus_engine.batches(high, p_batch) b;
+    perform graphile_worker.add_jobs(specs, true);
+    jobs := cardinality(specs);
+  end if;
+end;
+$$;

@@ -49,6 +49,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   unknown text;
+  high record;
 begin
   if new.time_zone is not null
     and (tg_op = 'INSERT' or new.time_zone is distinct from old.time_zone)
@@ -56,6 +57,14 @@ begin
     raise exception 'time_zone: expected an IANA name such as America/Argentina/Buenos_Aires, got %',
       quote_nullable(new.time_zone) using errcode = 'NX001', column = 'time_zone';
   end if;
+  for high in
+    select t.field, t.value
+    from (values ('low_stock_threshold', new.low_stock_threshold), ('critical_threshold', new.critical_threshold)) t (field, value)
+    where t.value > nexus_engine.highest_threshold()
+  loop
+    raise exception '%: expected a number from 0 to 1,000,000, got %', high.field, high.value
+      using errcode = 'NX001', column = high.field;
+  end loop;
   if coalesce(new.critical_threshold, 3) > coalesce(new.low_stock_threshold, 10) then
     raise exception 'critical_threshold: expected at most low_stock_threshold (%), got %',
       coalesce(new.low_stock_threshold, 10), coalesce(new.critical_threshold, 3)

@@ -18,13 +18,13 @@ as $$
   select case when pesos < 0 then '-$ ' else '$ ' end || nexus_engine.es_number(abs(pesos), 2)
 $$;
 
--- Stock of a product of this productos.tipo: '3,5 kg', '1 unidad', '8 unidades'. The value comes
+-- A quantity in this unit (see nexus_engine.unit_of): '3,5 kg', '1 unidad', '8 unidades'. The value comes
 -- from nexus_engine.quantity, so its scale is what there is to show.
-create or replace function nexus_engine.es_quantity(value numeric, producto_tipo text)
+create or replace function nexus_engine.es_amount(value numeric, unidad text)
 returns text language sql stable parallel safe
 as $$
   select case when abs(value) < 1000 then translate(value::text, '.', ',') else nexus_engine.es_number(value, scale(value)) end
-    || case when producto_tipo = 'pesable' then ' kg' when value = 1 then ' unidad' else ' unidades' end
+    || case when unidad <> 'unidad' then ' ' || unidad when value = 1 then ' unidad' else ' unidades' end
 $$;
 
 -- A change in percent, one decimal: '+12,3 %', '-4,0 %', '0,0 %'.

@@ -3,8 +3,8 @@ values ('PRODUCTO_SIN_STOCK', 'state', 'Producto sin stock',
   'Stock at or below zero, always ALTA. Takes the place of STOCK_BAJO for the product. A negative stock means that more was sold than had been entered.')
 on conflict (tipo) do update set kind = excluded.kind, title = excluded.title, description = excluded.description;
 
--- What is to be said of these products. stock_actual is in units, or kilos for productos of
--- tipo pesable. A stock of minus infinity or below minus 1,000 million is no stock and gives no
+-- What is to be said of these products. stock_actual is in what unidad says; what rounds to nothing is
+-- nothing. A stock of minus infinity or below minus 1,000 million is no stock and gives no
 -- finding. The shape of the query: see insight_stock_bajo.
 create or replace function nexus_engine.insight_producto_sin_stock(tiendas uuid[], as_of timestamptz, productos uuid[])
 returns setof nexus_engine.finding language sql stable parallel safe
@@ -18,23 +18,25 @@ as $$
     'ALTA',
     case when p.stock < 0
       then '🔴 «' || p.nombre || '» (SKU ' || p.sku || ') figura con '
-        || nexus_engine.es_quantity(p.stock, p.tipo)
+        || nexus_engine.es_amount(p.stock, p.unidad)
         || ': se vendió más de lo cargado. Contalo y corregí el stock.'
       else '🔴 «' || p.nombre || '» (SKU ' || p.sku || ') está agotado: reponelo para no perder ventas.'
     end,
     jsonb_build_object(
-      'producto_id', p.producto_id, 'producto_sku', p.sku, 'stock_actual', p.stock, 'producto_nombre', p.nombre),
+      'unidad', p.unidad, 'producto_id', p.producto_id, 'producto_sku', p.sku,
+      'stock_actual', p.stock, 'producto_nombre', p.nombre),
     p.content
   from (
-    select l.*, nexus_engine.quantity(l.stock_actual) as stock
+    select l.*, nexus_engine.product_content(l.tienda_id, l.producto_id, l.nombre, l.sku, l.unidad, l.stock) as content
     from (
-      select p.id as producto_id, p.tienda_id, p.nombre, p.sku, p.tipo, p.stock_actual,
-        nexus_engine.product_content(p.tienda_id, p.id, p.nombre, p.sku, p.tipo, p.stock_actual) as content
+      select p.id as producto_id, p.tienda_id, p.nombre, p.sku,
+        nexus_engine.unit_of(p.tipo, p.atributos) as unidad, nexus_engine.quantity(p.stock_actual) as stock
       from public.productos p
-      where p.is_active and p.stock_actual <= 0 and p.stock_actual > -1e9 and p.id = any (productos)
+      where p.is_active and p.stock_actual < 0.001 and p.id = any (productos)
       offset 0
     ) l
     join store s on s.tienda_id = l.tienda_id
+    where l.stock <= 0
     offset 0
   ) p
 $$;

@@ -50,7 +50,8 @@ select s.id as tienda_id, s.rubro, p.tipo, p.sku, p.nombre, p.precio, p.atributo
 from (
   -- Text of each category: name=price in pesos, separated by semicolons.
   select c.rubro, c.tipo, upper(left(c.rubro, 3)) || '-' || c.code || '-' || lpad(i.n::text, 2, '0') as sku,
-    trim(E' \n' from split_part(i.item, '=', 1)) as nombre, split_part(i.item, '=', 2)::numeric as precio, null::jsonb as atributos
+    trim(E' \n' from split_part(i.item, '=', 1)) as nombre, split_part(i.item, '=', 2)::numeric as precio,
+    case when c.tipo = 'pesable' then jsonb_build_object('unidad_medida', case c.code when 'LIT' then 'lt' else 'kg' end) end as atributos
   from (values
     ('almacen', 'YER', 'general', '
       Yerba Playadito 1 kg=5400; Yerba Taragüí 1 kg=5100; Yerba Amanda 500 g=2700; Yerba Rosamonte 1 kg=5300;
@@ -89,6 +90,8 @@ from (
       Salame Milán=22400; Mortadela=8900; Bondiola=26500; Aceitunas verdes=9900; Pan francés=3400;
       Facturas surtidas=7800; Papa=1200; Cebolla=1300; Tomate redondo=2600; Banana=2300; Manzana roja=3100;
       Alimento para perros suelto=3200'),
+    ('almacen', 'LIT', 'pesable', '
+      Lavandina suelta=900; Detergente suelto=1600'),
     ('ferreteria', 'HER', 'general', '
       Martillo galponero Stanley 25 mm=28900; Maza 1 kg Biassoni=19500; Destornillador Phillips Bahco 6 x 100=9800;
       Destornillador plano Bahco 5 x 100=9200; Pinza universal 8" Bahco=26400; Alicate corte oblicuo 6"=18300;

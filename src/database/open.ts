@@ -3,8 +3,9 @@ import { readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
+import { keepAttaching } from "./attach.ts";
 import { describeTarget, parseTarget } from "./hosts.ts";
-import { prepareDatabase } from "./prepare.ts";
+import { type PreparationOptions, prepareDatabase } from "./prepare.ts";
 
 export type Database = {
   /** Connection of the owner: migrations, command-line tools. */
@@ -34,7 +35,7 @@ export async function openDatabase(
 ): Promise<Database> {
   if (config.databaseUrl && config.secretKey) {
     const ownerUrl = config.databaseUrl;
-    await prepareDatabase(ownerUrl, log, { createPos: createPosSchema, signal });
+    const close = await prepare(ownerUrl, log, { createPos: createPosSchema, signal });
     const workerUrl = config.workerDatabaseUrl ?? ownerUrl;
     const serverUrl = config.serverDatabaseUrl ?? ownerUrl;
     const direct = (url: string) => (parseTarget(url).pooled ? ownerUrl : url);
@@ -47,7 +48,7 @@ export async function openDatabase(
       secretKey: config.secretKey,
       embedded: false,
       description: `${describeTarget(ownerUrl)} (DATABASE_URL)`,
-      close: async () => {},
+      close,
     };
   }
   // Loaded only where it is wanted: its lock needs node:sqlite.
@@ -58,7 +59,7 @@ export async function openDatabase(
     log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },
   });
   try {
-    await prepareDatabase(server.connectionString, log, { createPos: true, demo: true });
+    const close = await prepare(server.connectionString, log, { createPos: true, demo: true });
     return {
       ownerUrl: server.connectionString,
       workerUrl: server.connectionString,
@@ -68,12 +69,25 @@ export async function openDatabase(
       secretKey: config.secretKey ?? (await keptSecretKey(server.dataDir)),
       embedded: true,
       description: `embedded, data in ${server.dataDir}`,
-      close: () => server.stop(),
+      close: async () => {
+        await close();
+        await server.stop();
+      },
     };
   } catch (error) {
     await server.stop();
     throw error;
   }
+}
+
+/** What the POS's use of its tables keeps from being done now is done later, until the returned function is called. */
+async function prepare(
+  ownerUrl: string,
+  log: Logger,
+  options: PreparationOptions,
+): Promise<() => Promise<void>> {
+  if (await prepareDatabase(ownerUrl, log, options)) return async () => {};
+  return keepAttaching(ownerUrl, log).stop;
 }
 
 /** A random key that is made once and kept beside the data, readable by its owner only. */

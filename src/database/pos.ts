@@ -24,6 +24,7 @@ const expectedColumns: Record<string, Record<string, string[]>> = {
     precio_costo: float,
     stock_actual: float,
     tipo: text,
+    atributos: ["jsonb"],
     is_active: bool,
     tienda_id: uuid,
   },

@@ -2,26 +2,23 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { runMigrations } from "graphile-worker";
 import type { Client } from "pg";
 import { graphileLogger, type Logger } from "../log.ts";
+import { attach, attachLocks, preparationLock } from "./attach.ts";
 import { backoff, isAway, sqlState } from "./away.ts";
-import { explainLocks } from "./blockers.ts";
 import { connect } from "./client.ts";
 import { migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
-import { createPosSchema, ensurePosIndexes, loadDemoData, posProblems } from "./pos.ts";
+import { createPosSchema, loadDemoData, posProblems } from "./pos.ts";
 import { checkRowSecurity, explainRights, RightsError } from "./rights.ts";
 import { explainFailure, noteTarget } from "./start-failure.ts";
-
-/** Held by the one process that prepares the database. */
-const preparationLock = 7_041_948_524;
 
 /** How long a start waits for a database that starts as well, or that is failing over. */
 const usualPatienceMs = 30_000;
 
 /**
- * The longest wait for a lock on the POS's tables: of a migration, of our triggers (which ask again
- * and again, 400 ms at a time), and of an index, which makes nobody wait.
+ * The longest wait for a lock: of a migration, of our triggers (which ask for the POS's tables 25 ms at a
+ * time), and of an index, which makes nobody wait.
  */
-const lockTimeouts = { migration: 5_000, triggers: 20_000, index: 60_000 };
+const lockTimeouts = { migration: 5_000, ...attachLocks };
 
 export type PreparationOptions = {
   createPos?: boolean;
@@ -43,8 +40,9 @@ const insufficientPrivilege = "42501";
 /**
  * Makes a database ready to work with: checks the POS's tables (or creates them where `createPos`
  * allows and there are none), migrates our schemas and Graphile Worker's, loads the demo data where
- * `demo` allows and there is no store, builds our indexes. Safe to run by any number of processes
- * at once.
+ * `demo` allows and there is no store, puts our triggers and indexes on. Safe to run by any number of
+ * processes at once. Returns false when the POS was using its tables, and triggers and indexes are left
+ * for keepAttaching.
  * Throws PosSchemaError with every missing table and column before anything is changed, and
  * MigrationError when a lock is not had in time, naming who holds it.
  */
@@ -52,7 +50,7 @@ export async function prepareDatabase(
   ownerUrl: string,
   log: Logger,
   options: PreparationOptions = {},
-): Promise<void> {
+): Promise<boolean> {
   const { patienceMs = usualPatienceMs } = options;
   const until = performance.now() + patienceMs;
   const wait = backoff(250, 4_000);
@@ -80,7 +78,7 @@ async function prepare(
   ownerUrl: string,
   log: Logger,
   { createPos = false, demo = false, locks = lockTimeouts, signal }: PreparationOptions,
-): Promise<void> {
+): Promise<boolean> {
   const client = await connect(ownerUrl, "nexus-prepare");
   try {
     await checkServer(client);
@@ -100,15 +98,7 @@ async function prepare(
     await client.query("select nexus_engine.set_rights()");
     await checkRowSecurity(client);
     if (demo) await loadDemoData(client, log);
-    if (await isDetached(client)) {
-      log.warn("detached from the POS's tables: stock is checked by full passes");
-    } else {
-      await explainLocks(client, ownerUrl, "our triggers on the POS's tables", () =>
-        attach(client, locks.triggers),
-      );
-      await client.query("select set_config('lock_timeout', $1, false)", [String(locks.index)]);
-      await ensurePosIndexes(client, ownerUrl, log);
-    }
+    return await attach(client, ownerUrl, log, locks);
   } catch (error) {
     if (sqlState(error) !== insufficientPrivilege) throw error;
     throw new RightsError(await explainRights(client, error), { cause: error });
@@ -132,19 +122,6 @@ async function checkServer(client: Client): Promise<void> {
   if (server?.standby) {
     throw noteTarget(Object.assign(new Error("a standby"), { code: "25006" }), client);
   }
-}
-
-async function isDetached(client: Client): Promise<boolean> {
-  const { rowCount } = await client.query("select from nexus_engine.detached");
-  return Boolean(rowCount);
-}
-
-/** Puts our triggers on the POS's tables; gives up rather than make the shops wait for a lock. */
-async function attach(client: Client, lockTimeoutMs: number): Promise<void> {
-  await client.query("begin");
-  await client.query("select set_config('lock_timeout', $1, true)", [String(lockTimeoutMs)]);
-  await client.query("select nexus_engine.attach()");
-  await client.query("commit");
 }
 
 /** Tries again and again: a session that waits inside a statement would block a concurrent index build. */

@@ -127,7 +127,7 @@ async function attach({ owner, url }: Side): Promise<void> {
   client.release();
   // What the job check_stock does, for which attach() has asked.
   await owner.query("select nexus_engine.check_stock_batch(null, 100, now())");
-  await owner.query("select nexus_engine.rely_on_triggers(nexus_engine.renew_triggers())");
+  await owner.query("select nexus_engine.follow_triggers()");
 }
 
 async function compare(

@@ -88,7 +88,7 @@ async function open(size: Size): Promise<Shops> {
     );
   }
   // That looked at every product, as check_stock does.
-  await run("select nexus_engine.rely_on_triggers(nexus_engine.wanted_ceiling())");
+  await run("select nexus_engine.follow_triggers()");
   await run("vacuum analyze");
   return shops;
 }

@@ -53,7 +53,7 @@ export async function reconcileAll({ worker, stores }: Bench, batch: number): Pr
 /** What the first pass and the job check_stock leave behind. */
 export async function fillStockWatch(bench: Bench): Promise<void> {
   await reconcileAll(bench, bench.stores.length);
-  await bench.owner.query("select nexus_engine.rely_on_triggers(nexus_engine.wanted_ceiling())");
+  await bench.owner.query("select nexus_engine.follow_triggers()");
 }
 
 /** No insight and no memory of any; what the last contestant left dirty is on disk. */

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { prepareDatabase } from "../../src/database/prepare.ts";
@@ -8,6 +10,8 @@ import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { drainOutbox } from "../support/drain.ts";
 import { addProduct, addStore, reconcile, setSettings, setStock } from "../support/fixtures.ts";
 import { runJobs } from "../support/jobs.ts";
+
+const migration = join(import.meta.dirname, "../../sql/migrations/0021_thresholds_and_units.sql");
 
 describe("a stock crossing", () => {
   let db: TestDatabase;
@@ -176,17 +180,90 @@ describe("a stock crossing", () => {
     );
   });
 
-  it("is noted up to the highest threshold in use, once the triggers know of it", async () => {
-    const store = await addStore(db.pool, { settings: { low_stock_threshold: 500 } });
-    const product = await addProduct(db.pool, store, { stock: 900 });
+  it("has no threshold that no shop can mean, nor keeps one that was set before", async () => {
+    const store = await addStore(db.pool);
+    const product = await addProduct(db.pool, store);
+    for (const value of [1_000_000.001, 999_999_999, "NaN"]) {
+      for (const column of ["low_stock_threshold", "critical_threshold"]) {
+        await assert.rejects(setSettings(db.pool, store, { [column]: value }), {
+          code: "NX001",
+          column,
+        });
+      }
+      await assert.rejects(
+        db.pool.query(
+          "insert into nexus_engine.product_settings (tienda_id, producto_id, min_stock) values ($1, $2, $3)",
+          [store, product, value],
+        ),
+        { code: "NX001", column: "min_stock" },
+      );
+    }
+    const client = await db.pool.connect();
+    await client.query("begin; set local session_replication_role = replica");
+    await client.query(
+      "insert into nexus_engine.store_settings (tienda_id, low_stock_threshold, critical_threshold) values ($1, 'NaN', 999999999)",
+      [store],
+    );
+    await client.query(
+      "insert into nexus_engine.product_settings (tienda_id, producto_id, min_stock) values ($1, $2, 999999999)",
+      [store, product],
+    );
+    await client.query("set local session_replication_role = origin");
+    await client.query(await readFile(migration, "utf8"));
+    const { rows } = await client.query(
+      `select s.low_stock_threshold::float8 as low, s.critical_threshold::float8 as critical, ps.min_stock::float8 as own
+       from nexus_engine.store_settings s join nexus_engine.product_settings ps using (tienda_id) where tienda_id = $1`,
+      [store],
+    );
+    await client.query("rollback");
+    client.release();
+    assert.deepEqual(rows, [{ low: 1_000_000, critical: 1_000_000, own: 1_000_000 }]);
+  });
+
+  it("is noted up to what the triggers see, which no setting changes; above it is found within a minute", async () => {
+    const triggers = async () =>
+      (
+        await db.pool.query(
+          "select array_agg(xmin::text || pg_get_triggerdef(oid) order by oid) as made from pg_trigger where tgname like 'nexus%'",
+        )
+      ).rows[0].made;
+    const made = await triggers();
+    await db.pool.query("select nexus_engine.attach()");
+    assert.deepEqual(await triggers(), made, "they are those of this release");
+    const store = await addStore(db.pool, { settings: { low_stock_threshold: 20 } });
+    const high = await addStore(db.pool, { settings: { low_stock_threshold: 500 } });
     const others = await addStore(db.pool);
-    const plenty = await addProduct(db.pool, others, { stock: 900 });
-    await runJobs(db.poolAs("nexus_worker"));
-    await setStock(db.pool, product, 400);
-    await setStock(db.pool, plenty, 400);
-    assert.deepEqual([await events(store), await events(others)], [[false], []]);
+    const [seen, own, plenty, some, unseen] = [
+      await addProduct(db.pool, store, { stock: 900 }),
+      await addProduct(db.pool, others, { stock: 900 }),
+      await addProduct(db.pool, others, { stock: 900 }),
+      await addProduct(db.pool, high, { stock: 900 }),
+      await addProduct(db.pool, high, { stock: 900 }),
+    ];
+    await db.pool.query(
+      "insert into nexus_engine.product_settings (tienda_id, producto_id, min_stock) values ($1, $2, 1000000)",
+      [others, own],
+    );
     await drain();
-    assert.deepEqual(await active(store), ["STOCK_BAJO 400"]);
+    assert.deepEqual(await active(others), ["STOCK_BAJO 900"]);
+    for (const product of [seen, own, plenty, some]) await setStock(db.pool, product, 20.0004);
+    assert.deepEqual(
+      [await events(store), await events(high), await events(others)],
+      [[false], [false], [false]],
+    );
+    await drain();
+    assert.deepEqual(await active(store), ["STOCK_BAJO 20"]);
+    assert.deepEqual(await active(others), ["STOCK_BAJO 20"]);
+    assert.deepEqual(await active(high), ["STOCK_BAJO 20"]);
+    for (const product of [own, some, unseen]) await setStock(db.pool, product, 400);
+    await drain();
+    assert.deepEqual(await active(high), ["STOCK_BAJO 400"]);
+    // What the crontab says for every minute.
+    await db.pool.query("select graphile_worker.add_job('watch_high_thresholds')");
+    await runJobs(db.poolAs("nexus_worker"));
+    assert.deepEqual(await active(high), ["STOCK_BAJO 400", "STOCK_BAJO 400"]);
+    assert.deepEqual(await active(others), ["STOCK_BAJO 400"]);
+    assert.deepEqual(await triggers(), made);
   });
 
   it("is recorded when it means running out and coming back", async () => {
@@ -326,6 +403,27 @@ describe("detach and attach", () => {
     assert.deepEqual(await ours(), []);
     await db.pool.query("select nexus_engine.attach()");
     await prepareDatabase(db.url, createLog("silent"));
+  });
+
+  it("notice a trigger of the release before by its literal, and by its columns", async () => {
+    const old = async () =>
+      (await db.pool.query("select nexus_engine.has_old_triggers() as old")).rows[0].old;
+    assert.equal(await old(), false);
+    for (const trigger of [
+      `create or replace trigger nexus_stock_update after update of stock_actual, is_active on productos for each row
+         when (least(old.stock_actual, new.stock_actual) <= double precision '10') execute function nexus_engine.on_stock_change()`,
+      `create or replace trigger nexus_product_change after insert or delete or update of nombre, sku, tipo, tienda_id on productos
+         for each row execute function nexus_engine.on_product_change('10')`,
+    ]) {
+      await db.pool.query(trigger);
+      assert.equal(await old(), true);
+      await db.pool.query("select nexus_engine.attach()");
+      assert.equal(await old(), false);
+      const { rows } = await db.pool.query(
+        "select nexus_engine.triggers_are_followed() as followed",
+      );
+      assert.equal(rows[0].followed, (await db.pool.query("select from productos")).rowCount === 0);
+    }
   });
 
   it("take every trigger and index of ours off, and put the triggers back, twice the same as once", async () => {

@@ -16,15 +16,13 @@ describe("stock alerts are not lost", () => {
   before(async () => {
     db = await createTestDatabase();
     worker = db.poolAs("nexus_worker");
-    // The triggers' ceiling: below it only events tell of a crossing.
-    await addStore(db.pool, { settings: { low_stock_threshold: 100 } });
     await runJobs(worker);
   });
   after(() => db.drop());
 
   const open = async () => {
     store = await addStore(db.pool);
-    product = await addProduct(db.pool, store, { stock: 60 });
+    product = await addProduct(db.pool, store, { stock: 18 });
     await pass();
   };
   const drain = () => drainOutbox(worker);
@@ -47,11 +45,11 @@ describe("stock alerts are not lost", () => {
       return rowCount === 0;
     });
 
-  /** A sale down to 40 is under way while `change` is committed and acted upon. */
+  /** A sale down to 14 is under way while `change` is committed and acted upon. */
   async function saleDuring(change: () => Promise<unknown>): Promise<void> {
     const sale: PoolClient = await db.pool.connect();
     await sale.query("begin");
-    await sale.query("update public.productos set stock_actual = 40 where id = $1", [product]);
+    await sale.query("update public.productos set stock_actual = 14 where id = $1", [product]);
     await change();
     await drain();
     assert.deepEqual(await active(), []);
@@ -62,8 +60,8 @@ describe("stock alerts are not lost", () => {
 
   it("when a sale under way judged by the threshold that the store had before", async () => {
     await open();
-    await saleDuring(() => setSettings(db.pool, store, { low_stock_threshold: 50 }));
-    assert.deepEqual(await active(), ["STOCK_BAJO 40"]);
+    await saleDuring(() => setSettings(db.pool, store, { low_stock_threshold: 15 }));
+    assert.deepEqual(await active(), ["STOCK_BAJO 14"]);
     await isNotLookedAtWholeForEver();
   });
 
@@ -71,11 +69,11 @@ describe("stock alerts are not lost", () => {
     await open();
     await saleDuring(() =>
       db.pool.query(
-        "insert into nexus_engine.product_settings (tienda_id, producto_id, min_stock) values ($1, $2, 50)",
+        "insert into nexus_engine.product_settings (tienda_id, producto_id, min_stock) values ($1, $2, 15)",
         [store, product],
       ),
     );
-    assert.deepEqual(await active(), ["STOCK_BAJO 40"]);
+    assert.deepEqual(await active(), ["STOCK_BAJO 14"]);
     await isNotLookedAtWholeForEver();
   });
 
@@ -110,8 +108,8 @@ describe("stock alerts are not lost", () => {
 
   it("and are told at once when a threshold changes", async () => {
     await open();
-    await setSettings(db.pool, store, { low_stock_threshold: 70 });
+    await setSettings(db.pool, store, { low_stock_threshold: 19 });
     await drain();
-    assert.deepEqual(await active(), ["STOCK_BAJO 60"]);
+    assert.deepEqual(await active(), ["STOCK_BAJO 18"]);
   });
 });

@@ -36,8 +36,11 @@ describe("what a pass does not look at, because it was told", () => {
     return rows.map(({ alert }) => alert);
   };
 
-  /** How many products a pass reads. */
-  async function reads(): Promise<number> {
+  /** How many products a pass reads, or other work. */
+  async function reads(
+    work = "select nexus_engine.reconcile(array['PRODUCTO_SIN_STOCK', 'STOCK_BAJO'], $1, now())",
+    values: unknown[] = [[store]],
+  ): Promise<number> {
     const client = await worker.connect();
     const soFar = async () => {
       const { rows } = await client.query<{ n: string }>(
@@ -48,16 +51,25 @@ describe("what a pass does not look at, because it was told", () => {
     try {
       await client.query("begin");
       const before = await soFar();
-      await client.query(
-        "select nexus_engine.reconcile(array['PRODUCTO_SIN_STOCK', 'STOCK_BAJO'], $1, now())",
-        [[store]],
-      );
+      await client.query(work, values);
       return (await soFar()) - before;
     } finally {
       await client.query("rollback");
       client.release();
     }
   }
+
+  it("is all but the product itself when the drain tells of one, whatever thresholds the store has", async () => {
+    for (let n = 0; n < 50; n += 1) await addProduct(db.pool, store, { stock: 300 });
+    await setSettings(db.pool, store, { low_stock_threshold: 400 });
+    await drain();
+    await db.pool.query("delete from nexus_engine.stock_recheck");
+    await setStock(db.pool, product, 7);
+    const read = await reads("select nexus_engine.drain_outbox(250, 500, false, now())", []);
+    assert.ok(read < 25, `${read} products were read`);
+    await drain();
+    assert.ok((await alerts()).includes("STOCK_BAJO 7"));
+  });
 
   it("is nothing of a store where something happened that no drain has come to", async () => {
     await setStock(db.pool, product, 7);
@@ -77,6 +89,32 @@ describe("what a pass does not look at, because it was told", () => {
       [["PRODUCTO_SIN_STOCK", 1]],
     );
     assert.deepEqual(await alerts(), ["PRODUCTO_SIN_STOCK 0", "STOCK_BAJO 5"]);
+  });
+
+  it("follows a product's unit, and writes nothing when another attribute changes", async () => {
+    const message = async () => {
+      const { rows } = await db.pool.query(
+        "select xmin::text as written, mensaje from public.insights where tienda_id = $1 and is_active",
+        [store],
+      );
+      return rows.map(({ written, mensaje }) => [
+        written,
+        /quedan (\S+ \S+) de/.exec(mensaje)?.[1],
+      ]);
+    };
+    const change = async (columns: string) => {
+      await db.pool.query(`update public.productos set ${columns} where id = $1`, [product]);
+      return drain();
+    };
+    await change("tipo = 'pesable'");
+    assert.equal((await message())[0]?.[1], "8 kg");
+    await change(`atributos = '{"unidad_medida": "ml"}'`);
+    const before = await message();
+    assert.equal(before[0]?.[1], "8 ml");
+    assert.equal(await change(`atributos = '{"unidad_medida": "ml", "talle": "S"}'`), 0);
+    assert.deepEqual(await message(), before);
+    await change("atributos = null");
+    assert.equal((await message())[0]?.[1], "8 kg");
   });
 
   it("follows a product's name, its store and its end", async () => {

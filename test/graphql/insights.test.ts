@@ -142,7 +142,7 @@ describe("insights", () => {
     const producto = await addProduct(db.pool, tienda, {
       nombre: "Queso",
       tipo: "pesable",
-      stock: 1.25,
+      stock: 1.1 + 0.1 + 0.05,
       precioVenta: 9999.99,
       precioCosto: "NaN",
     });
@@ -153,7 +153,7 @@ describe("insights", () => {
     const { data, errors } = await api.ask(
       user,
       `query ($id: UUID!, $producto: UUID!) {
-         insight(id: $id) { mensaje extraData producto { id nombre sku tipo stockActual precioVenta precioCosto isActive } }
+         insight(id: $id) { mensaje extraData producto { id nombre sku tipo stockActual unidad precioVenta precioCosto isActive } }
          producto(id: $producto) { nombre insights(filter: {isActive: {equalTo: true}}) { totalCount nodes { id } } }
          productos(filter: {nombre: {includesInsensitive: "QUES"}}) { nodes { id insights { totalCount } } }
        }`,
@@ -166,6 +166,7 @@ describe("insights", () => {
       nombre: "Queso",
       tipo: "pesable",
       stockActual: 1.25,
+      unidad: "kg",
       precioVenta: 9999.99,
       precioCosto: null,
       isActive: true,

@@ -218,12 +218,16 @@ describe("the reports in GraphQL", () => {
       seed: 5,
     });
     const user = await addUser(db.pool, tienda);
+    await db.pool.query(
+      `update public.productos set tipo = 'pesable', atributos = '{"unidad_medida": "lt"}' where tienda_id = $1`,
+      [tienda],
+    );
     const { data, errors } = await api.ask(
       user,
-      `{ salesSummary { total tickets averageTicket bestSeller { units } week { total previousTotal } }
+      `{ salesSummary { total tickets averageTicket bestSeller { units unidad } week { total previousTotal } }
          salesByDay { total } salesByHour { total }
-         topProductos(orderBy: REVENUE, first: 2) { nombre revenue }
-         profitability { revenue cost grossProfit }
+         topProductos(orderBy: REVENUE, first: 2) { nombre revenue unidad }
+         profitability { revenue cost grossProfit unidad }
          stockSummary { valueAtCost } }`,
     );
     assert.deepEqual(errors, []);
@@ -236,6 +240,13 @@ describe("the reports in GraphQL", () => {
     assert.equal(total(data.salesByHour), summary.total);
     assert.equal(data.salesByDay.length, 30);
     assert.equal(data.topProductos.length, 2);
+    for (const { unidad } of [
+      data.salesSummary.bestSeller,
+      ...data.topProductos,
+      ...data.profitability,
+    ]) {
+      assert.equal(unidad, "lt");
+    }
     assert.ok(data.topProductos[0].revenue >= data.topProductos[1].revenue);
     for (const { revenue, cost, grossProfit } of data.profitability) {
       assert.equal(cents(grossProfit), cents(revenue) - cents(cost));

@@ -131,6 +131,8 @@ describe("updateStoreSettings", () => {
     ["timeZone", { timeZone: "FOO+3" }],
     ["lowStockThreshold", { lowStockThreshold: -0.001 }],
     ["lowStockThreshold", { lowStockThreshold: 1e12 }],
+    ["lowStockThreshold", { lowStockThreshold: 1_000_000.001 }],
+    ["criticalThreshold", { lowStockThreshold: 1_000_000, criticalThreshold: 1_000_001 }],
     ["criticalThreshold", { criticalThreshold: -1 }],
     ["criticalThreshold", { criticalThreshold: 11 }],
     ["criticalThreshold", { lowStockThreshold: 2 }],

@@ -11,6 +11,7 @@ const product = fc.record({
   nombre: text,
   sku: text,
   tipo: fc.constantFrom("general", "pesable"),
+  atributos: fc.constantFrom(null, { unidad_medida: "kg" }, { unidad_medida: "g" }, { talle: "S" }),
   stock_actual: fc.constantFrom(
     ...[-3, -1.5, -0.0004, 0, 0.0004, 0.001, 1, 1.25, 3, 3.0004, 4, 5, 6, 8, 8.5, 10, 12, 60],
   ),
@@ -58,7 +59,7 @@ describe("content_key", () => {
        ), product as (
          select s.store, p.id, v.* from unnest($3::uuid[], $4::uuid[], $5::jsonb[]) p (store, id, product)
          join shop s on s.store = p.store
-         cross join lateral jsonb_to_record(p.product) v (nombre text, sku text, tipo text, stock_actual float8, is_active boolean, min_stock numeric)
+         cross join lateral jsonb_to_record(p.product) v (nombre text, sku text, tipo text, atributos jsonb, stock_actual float8, is_active boolean, min_stock numeric)
        ), forgotten as (
          delete from nexus_engine.product_settings ps using product p where ps.producto_id = p.id and p.min_stock is null
        ), own as (
@@ -66,7 +67,7 @@ describe("content_key", () => {
          select store, id, min_stock from product where min_stock is not null
          on conflict (producto_id) do update set min_stock = excluded.min_stock
        )
-       update public.productos t set nombre = p.nombre, sku = p.sku, tipo = p.tipo,
+       update public.productos t set nombre = p.nombre, sku = p.sku, tipo = p.tipo, atributos = p.atributos,
          stock_actual = p.stock_actual, is_active = p.is_active
        from product p where t.id = p.id`,
       [

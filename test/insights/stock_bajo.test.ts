@@ -65,6 +65,51 @@ describe("STOCK_BAJO", () => {
       producto_sku: "Q-1",
       stock_actual: 3.25,
       umbral: 10,
+      unidad: "kg",
     });
+  });
+
+  it("says the unit in which the POS sells a weighed product, kilos where it says none that is known", async () => {
+    const store = await addStore(db.pool);
+    const units: [string, unknown, string][] = [
+      ["general", { unidad_medida: "kg" }, "unidad"],
+      ["ropa", { talle: "S", variantes: [{ stock: 1 }] }, "unidad"],
+      ...(["kg", "g", "lt", "ml"] as const).map((unidad): [string, unknown, string] => [
+        "pesable",
+        { unidad_medida: unidad },
+        unidad,
+      ]),
+      ...[
+        undefined,
+        null,
+        {},
+        { unidad_medida: null },
+        { unidad_medida: "arroba" },
+        { unidad_medida: { kg: 1 } },
+        { unidad_medida: ["g"] },
+        ["g"],
+        "g",
+        7,
+        true,
+      ].map((atributos): [string, unknown, string] => ["pesable", atributos, "kg"]),
+    ];
+    for (const [n, [tipo, atributos]] of units.entries()) {
+      const id = await addProduct(db.pool, store, { tipo, stock: 2.5, sku: String(n) });
+      await db.pool.query("update public.productos set atributos = $2 where id = $1", [
+        id,
+        atributos === undefined ? null : JSON.stringify(atributos),
+      ]);
+    }
+    const found = await findings(db.pool, "STOCK_BAJO", [store]);
+    const bySku = new Map(found.map((f) => [f.extra_data["producto_sku"], f]));
+    for (const [n, [tipo, atributos, unidad]] of units.entries()) {
+      const said = bySku.get(String(n));
+      const word = unidad === "unidad" ? "unidades" : unidad;
+      assert.equal(said?.extra_data["unidad"], unidad, `${tipo} ${JSON.stringify(atributos)}`);
+      assert.match(
+        said?.mensaje ?? "",
+        new RegExp(`quedan 2,5 ${word} de .* Tu mínimo es 10 ${word}:`),
+      );
+    }
   });
 });

@@ -158,6 +158,7 @@ const ownerStep: fc.Arbitrary<OwnerStep> = fc.oneof(
       store: pick,
       settings: fc.constantFrom<Record<string, unknown>>(
         { low_stock_threshold: 4 },
+        { low_stock_threshold: 18 },
         { low_stock_threshold: 50 },
         { low_stock_threshold: null },
         { critical_threshold: 1 },
