@@ -52,6 +52,12 @@ export const ScalarsPlugin: GraphileConfig.Plugin = {
   schema: {
     hooks: {
       GraphQLScalarType(config) {
+        if (config.name === "JSON") {
+          // A number that overflows is Infinity here, which JSON has no word for.
+          const finite = (value: unknown) =>
+            typeof value === "number" && !Number.isFinite(value) ? null : value;
+          return { ...config, serialize: (value) => finite(config.serialize?.(value) ?? value) };
+        }
         const check = checks[config.name];
         if (!check) return config;
         const parse = (value: unknown): string => {

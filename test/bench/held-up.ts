@@ -144,7 +144,7 @@ async function listen(pos: Pool, url: string, shops: Shop[], arrivals: Arrivals)
     const at = performance.now();
     const ids = (JSON.parse(payload ?? "{}") as { new?: string[] }).new ?? [];
     if (ids.length === 0) return;
-    pos
+    void pos
       .query<{ product: string }>(
         "select extra_data ->> 'producto_id' as product from public.insights where id = any ($1)",
         [ids],
