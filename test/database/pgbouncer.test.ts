@@ -86,10 +86,14 @@ describe("through PgBouncer in transaction mode", { skip: withoutPgBouncer }, ()
   });
 
   it("a worker's jobs run, each in one transaction of its own, many at once", async () => {
+    const yesterday = new Date(Date.now() - 86_400_000).toISOString().slice(0, 10);
     const stores = await Promise.all(
       Array.from({ length: 12 }, async () => {
-        const store = await addStore(db.pool);
-        await addSale(db.pool, store, { fecha: new Date(Date.now() - 26 * 3_600_000), total: 100 });
+        // Its latest day is yesterday's, whatever the time is.
+        const store = await addStore(db.pool, {
+          settings: { time_zone: "UTC", summary_time: "00:00" },
+        });
+        await addSale(db.pool, store, { fecha: `${yesterday}T12:00:00Z`, total: 100 });
         return store;
       }),
     );

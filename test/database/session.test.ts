@@ -227,7 +227,7 @@ describe("what a database or a login brings along", () => {
       const { id } = asked.data.refreshInsights.refreshRequest;
       await until("the refresh has ended", async () => {
         const { data } = await graphql(user, `{ refreshRequest(id: "${id}") { status } }`);
-        return data.refreshRequest.status === "succeeded";
+        return data.refreshRequest.status === "SUCCEEDED";
       });
 
       const { data, code } = await graphql(
