@@ -358,6 +358,10 @@ describe("subscriptions", () => {
       const init = { type: "connection_init", payload: { authorization: await bearer(user) } };
       socket.send(JSON.stringify(init));
       await once(socket, "message");
+      // One that subscribes to nothing is closed for that.
+      const query = "subscription { insightChanged { refetch } }";
+      socket.send(JSON.stringify({ id: "1", type: "subscribe", payload: { query } }));
+      await once(socket, "message");
       socket.pause();
       const ping = JSON.stringify({ type: "ping", payload: { text: "x".repeat(60_000) } });
       for (let n = 0; n < 400; n += 1) socket.send(ping, () => {});
