@@ -61,8 +61,12 @@ as $$
     select sum(v.total) as total, count(v.total) as tickets, count(*) - count(v.total) as unusable,
       sum(v.total) filter (where v.is_pending) as pending,
       count(*) filter (where v.total < 0) as refunds, -sum(v.total) filter (where v.total < 0) as refunded
-    from nexus_engine.sale v
-    where not d.is_rolled and v.tienda_id = p_tienda_id and v.fecha >= d.starts_at and v.fecha < d.ends_at
+    from (
+      select v.total, v.is_pending from nexus_engine.sale v
+      where not d.is_rolled and v.tienda_id = p_tienda_id and v.fecha >= d.starts_at and v.fecha < d.ends_at
+      -- Else each total is computed anew by each of the sums.
+      offset 0
+    ) v
   ) t
 $$;
 
