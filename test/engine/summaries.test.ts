@@ -400,7 +400,7 @@ describe("a summary", () => {
     await pass(store, "2026-11-25T05:00:00Z");
     assert.equal(
       (await only(store)).mensaje,
-      "📊 El martes 24/11 vendiste $ 800,00 en 1 ticket y devolviste $ 500,00 en 1 ticket: quedaron $ 300,00: lo mismo que el martes anterior con ventas ($ 300,00).",
+      "📊 El martes 24/11 vendiste $ 800,00 en 1 ticket y devolviste $ 500,00 en 1 ticket: quedaron $ 300,00, lo mismo que el martes anterior con ventas ($ 300,00).",
     );
   });
 
