@@ -20,7 +20,7 @@ begin
   inserted := 0; updated := 0;
   announced := nexus_engine.withdraw_early(p_tipo,
     array(select c.tienda_id from nexus_engine.sales_changed c where c.ctid = any (noted) and c.every_period), p_as_of);
-  archived := cardinality(announced);
+  archived := cardinality(array(select a from unnest(announced) a where a.kind = 'resolved'));
   for due in
     select d.ask_as_of, array_agg(d.tienda_id order by d.tienda_id, d.subject) as tiendas,
       array_agg(d.subject order by d.tienda_id, d.subject) as subjects,
@@ -44,8 +44,8 @@ end;
 $$;
 
 -- Withdraws what was told of periods that are to be told later only, now that the store's days are others: what was
--- sold in them belongs to the period before, which would come second otherwise. They are told anew in their time.
--- Returns those that were shown.
+-- sold in them belongs to the period before, which is shown again if it was told. They are told anew in their time.
+-- Returns those that were shown or are shown again.
 create or replace function nexus_engine.withdraw_early(p_tipo text, p_tiendas uuid[], p_as_of timestamptz)
 returns nexus_engine.announcement[]
 language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
@@ -53,6 +53,7 @@ as $$
 declare
   early uuid[];
   resolved nexus_engine.announcement[];
+  again nexus_engine.announcement[];
 begin
   if cardinality(p_tiendas) = 0 then
     return '{}';
@@ -70,7 +71,20 @@ begin
     delete from public.insights i where i.id = any (early) returning i.tienda_id, i.id, i.is_active
   )
   select array_agg(row(g.tienda_id, g.id, 'resolved')::nexus_engine.announcement) into resolved from gone g where g.is_active;
-  return coalesce(resolved, '{}');
+  with shown as (
+    update public.insights i set is_active = true
+    where not i.is_active and not coalesce(i.extra_data, '{}') ? 'resuelto_at' and i.id = any (array(
+      select before.insight_id
+      from (select distinct g.tienda_id from unnest(resolved) g) s
+      cross join lateral (
+        select o.insight_id from nexus_engine.open_insight o
+        where o.tienda_id = s.tienda_id and o.tipo = p_tipo and o.insight_id is not null
+        order by o.subject desc limit 1
+      ) before))
+    returning i.tienda_id, i.id
+  )
+  select array_agg(row(s.tienda_id, s.id, 'new')::nexus_engine.announcement) into again from shown s;
+  return coalesce(resolved, '{}') || coalesce(again, '{}');
 end;
 $$;
 

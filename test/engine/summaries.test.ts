@@ -386,6 +386,18 @@ describe("a summary", () => {
     );
   });
 
+  it("that came before one that is withdrawn is shown again, with what belongs to it now", async () => {
+    const store = await addStore(db.pool);
+    await sale(store, "2026-11-23T15:00:00Z", 1);
+    await sale(store, "2026-11-24T15:00:00Z", 100);
+    assert.deepEqual(await pass(store, "2026-11-23T23:01:00Z"), [1, 0, 0]);
+    assert.deepEqual(await pass(store, told), [1, 1, 1]);
+    await setSettings(db.pool, store, { day_starts_at: "22:00" });
+    assert.deepEqual(await pass(store, "2026-11-24T23:02:00Z"), [0, 1, 1]);
+    const { day, total, is_active } = await only(store);
+    assert.deepEqual([day, total, is_active], ["2026-11-23", 100, true]);
+  });
+
   it("says refunds as such", async () => {
     const store = await addStore(db.pool);
     await sale(store, "2026-11-24T15:00:00Z", -500);
