@@ -2,8 +2,8 @@
 
 -- Tells the periods of one type that are due, and corrects those told before whose numbers differ now. See
 -- due_periods_v2 for which they are. The caller holds the locks of the stores.
---   updated: summaries completed or corrected. archived: predecessors, and summaries of periods whose sales were
---   all annulled.
+--   updated: summaries completed or corrected. archived: predecessors, summaries of periods whose sales were
+--   all annulled, and those that are withdrawn.
 create or replace function nexus_engine.reconcile_period(
   p_tipo text, p_tiendas uuid[], p_as_of timestamptz,
   out inserted int, out updated int, out archived int, out announced nexus_engine.announcement[]
@@ -17,7 +17,10 @@ declare
   findings nexus_engine.finding[];
   done record;
 begin
-  inserted := 0; updated := 0; archived := 0;
+  inserted := 0; updated := 0;
+  announced := nexus_engine.withdraw_early(p_tipo,
+    array(select c.tienda_id from nexus_engine.sales_changed c where c.ctid = any (noted) and c.every_period), p_as_of);
+  archived := cardinality(array(select a from unnest(announced) a where a.kind = 'resolved'));
   for due in
     select d.ask_as_of, array_agg(d.tienda_id order by d.tienda_id, d.subject) as tiendas,
       array_agg(d.subject order by d.tienda_id, d.subject) as subjects,
@@ -37,6 +40,51 @@ begin
   end loop;
   delete from nexus_engine.sales_changed c
   where c.ctid = any (noted) and c.tipo = p_tipo and c.tienda_id = any (p_tiendas);
+end;
+$$;
+
+-- Withdraws what was told of periods that are to be told later only, now that the store's days are others: what was
+-- sold in them belongs to the period before, which is shown again if it was told. They are told anew in their time.
+-- Returns those that were shown or are shown again.
+create or replace function nexus_engine.withdraw_early(p_tipo text, p_tiendas uuid[], p_as_of timestamptz)
+returns nexus_engine.announcement[]
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+as $$
+declare
+  early uuid[];
+  resolved nexus_engine.announcement[];
+  again nexus_engine.announcement[];
+begin
+  if cardinality(p_tiendas) = 0 then
+    return '{}';
+  end if;
+  with forgotten as (
+    delete from nexus_engine.open_insight o
+    using nexus_engine.insight_type t,
+      nexus_engine.store_periods(t.period, p_tiendas, p_as_of - coalesce(t.params ->> 'settle', '0')::interval, '{-1,-2}') p
+    where t.tipo = p_tipo and o.tipo = p_tipo and o.tienda_id = p.tienda_id and o.subject = p.subject
+      and p.announced_at > p_as_of
+    returning o.insight_id
+  )
+  select array_agg(f.insight_id) into early from forgotten f where f.insight_id is not null;
+  with gone as (
+    delete from public.insights i where i.id = any (early) returning i.tienda_id, i.id, i.is_active
+  )
+  select array_agg(row(g.tienda_id, g.id, 'resolved')::nexus_engine.announcement) into resolved from gone g where g.is_active;
+  with shown as (
+    update public.insights i set is_active = true
+    where not i.is_active and not coalesce(i.extra_data, '{}') ? 'resuelto_at' and i.id = any (array(
+      select before.insight_id
+      from (select distinct g.tienda_id from unnest(resolved) g) s
+      cross join lateral (
+        select o.insight_id from nexus_engine.open_insight o
+        where o.tienda_id = s.tienda_id and o.tipo = p_tipo and o.insight_id is not null
+        order by o.subject desc limit 1
+      ) before))
+    returning i.tienda_id, i.id
+  )
+  select array_agg(row(s.tienda_id, s.id, 'new')::nexus_engine.announcement) into again from shown s;
+  return coalesce(resolved, '{}') || coalesce(again, '{}');
 end;
 $$;
 

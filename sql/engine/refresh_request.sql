@@ -75,7 +75,7 @@ $$;
 
 -- What `force` means: whatever the owner dismissed and still holds is told again by the reconcile
 -- that follows, and active rows of our types that the engine does not know, such as those of the
--- service that it replaces, are archived. Summaries of periods stay as they are.
+-- service that it replaces, are archived. Summaries of periods that the engine told stay as they are.
 create or replace function nexus_engine.forget_dismissals(p_tiendas uuid[], p_as_of timestamptz)
 returns void language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -96,7 +96,7 @@ begin
     set is_active = false,
       extra_data = coalesce(i.extra_data, '{}') || jsonb_build_object('resuelto_at', nexus_engine.iso_utc(p_as_of))
     from nexus_engine.insight_type it
-    where i.tienda_id = any (p_tiendas) and i.is_active and it.tipo = i.tipo and it.kind = 'state'
+    where i.tienda_id = any (p_tiendas) and i.is_active and it.tipo = i.tipo
       and not exists (select from nexus_engine.open_insight o where o.insight_id = i.id and o.tienda_id = i.tienda_id)
     returning i.id, i.tienda_id
   )

@@ -20,7 +20,7 @@ as $$
       then '🔴 «' || p.nombre || '» (SKU ' || p.sku || ') figura con '
         || nexus_engine.es_amount(p.stock, p.unidad)
         || ': se vendió más de lo cargado. Contalo y corregí el stock.'
-      else '🔴 «' || p.nombre || '» (SKU ' || p.sku || ') está agotado: reponelo para no perder ventas.'
+      else '🔴 Se agotó «' || p.nombre || '» (SKU ' || p.sku || '): reponé para no perder ventas.'
     end,
     jsonb_build_object(
       'unidad', p.unidad, 'producto_id', p.producto_id, 'producto_sku', p.sku,

@@ -53,10 +53,11 @@ as $$
       || nexus_engine.es_sold(s.total, s.tickets, s.refunds, s.refunded)
       || case
            when c.change is null then '.'
-           else case
-               when c.change > 0 then ': ' || nexus_engine.es_number(c.change, 1) || ' % más que'
-               when c.change < 0 then ': ' || nexus_engine.es_number(-c.change, 1) || ' % menos que'
-               else ': lo mismo que'
+           else case when s.refunds > 0 then ', ' else ': ' end
+             || case
+               when c.change > 0 then nexus_engine.es_number(c.change, 1) || ' % más que'
+               when c.change < 0 then nexus_engine.es_number(-c.change, 1) || ' % menos que'
+               else 'lo mismo que'
              end
              || case when u.weeks = 1 then ' el ' || nexus_engine.es_weekday(s.first_day) || ' anterior con ventas'
                   else ' el promedio de tus últimos ' || u.weeks || ' ' || nexus_engine.es_weekday(s.first_day)

@@ -232,8 +232,8 @@ describe("a stock of any double precision", () => {
     const shop = await addStore(db.pool);
     const product = await addProduct(db.pool, shop, { nombre: "Yerba", sku: "Y", tipo: "pesable" });
     for (const [stock, message] of [
-      [0.8 - 0.7 - 0.1, "🔴 «Yerba» (SKU Y) está agotado: reponelo para no perder ventas."],
-      [-2.8e-17, "🔴 «Yerba» (SKU Y) está agotado: reponelo para no perder ventas."],
+      [0.8 - 0.7 - 0.1, "🔴 Se agotó «Yerba» (SKU Y): reponé para no perder ventas."],
+      [-2.8e-17, "🔴 Se agotó «Yerba» (SKU Y): reponé para no perder ventas."],
       [0.1 + 0.2, "🚨 Te quedan 0,3 kg de «Yerba» (SKU Y). Tu mínimo es 0,3 kg: reponé pronto."],
     ] as const) {
       await db.pool.query(

@@ -92,7 +92,8 @@ describe("a refresh request", () => {
     );
     await db.pool.query(
       `insert into public.insights (id, tipo, mensaje, nivel_urgencia, is_active, extra_data, tienda_id)
-       values (gen_random_uuid(), 'STOCK_BAJO', 'de la guía', 'MEDIA', true, null, $1)`,
+       select gen_random_uuid(), tipo, 'de la guía', 'MEDIA', true, null, $1
+       from unnest(array['STOCK_BAJO', 'VENTAS_DIARIAS']) tipo`,
       [store],
     );
     const kept = await db.pool.query(

@@ -365,6 +365,39 @@ describe("a summary", () => {
     }
   });
 
+  it("is withdrawn when its day is to be told later only, and told anew in its time", async () => {
+    const store = await addStore(db.pool);
+    await sale(store, "2026-11-24T15:00:00Z", 100);
+    assert.deepEqual(await pass(store, told), [1, 0, 0]);
+    // At 20:02 the day of the 24th is to begin at 22:00: until then the 23rd runs.
+    await setSettings(db.pool, store, { day_starts_at: "22:00" });
+    assert.deepEqual(await pass(store, "2026-11-24T23:02:00Z"), [1, 0, 1]);
+    const { day, total, is_active } = await only(store);
+    assert.deepEqual([day, total, is_active], ["2026-11-23", 100, true]);
+    await sale(store, "2026-11-25T02:00:00Z", 7);
+    assert.deepEqual(await pass(store, "2026-11-25T01:01:00Z"), [0, 1, 0]);
+    assert.deepEqual(await pass(store, "2026-11-25T23:01:00Z"), [1, 0, 1]);
+    assert.deepEqual(
+      (await summaries(store)).map(({ day, total, is_active }) => [day, total, is_active]),
+      [
+        ["2026-11-23", 100, false],
+        ["2026-11-24", 7, true],
+      ],
+    );
+  });
+
+  it("that came before one that is withdrawn is shown again, with what belongs to it now", async () => {
+    const store = await addStore(db.pool);
+    await sale(store, "2026-11-23T15:00:00Z", 1);
+    await sale(store, "2026-11-24T15:00:00Z", 100);
+    assert.deepEqual(await pass(store, "2026-11-23T23:01:00Z"), [1, 0, 0]);
+    assert.deepEqual(await pass(store, told), [1, 1, 1]);
+    await setSettings(db.pool, store, { day_starts_at: "22:00" });
+    assert.deepEqual(await pass(store, "2026-11-24T23:02:00Z"), [0, 1, 1]);
+    const { day, total, is_active } = await only(store);
+    assert.deepEqual([day, total, is_active], ["2026-11-23", 100, true]);
+  });
+
   it("says refunds as such", async () => {
     const store = await addStore(db.pool);
     await sale(store, "2026-11-24T15:00:00Z", -500);
@@ -379,7 +412,7 @@ describe("a summary", () => {
     await pass(store, "2026-11-25T05:00:00Z");
     assert.equal(
       (await only(store)).mensaje,
-      "📊 El martes 24/11 vendiste $ 800,00 en 1 ticket y devolviste $ 500,00 en 1 ticket: quedaron $ 300,00: lo mismo que el martes anterior con ventas ($ 300,00).",
+      "📊 El martes 24/11 vendiste $ 800,00 en 1 ticket y devolviste $ 500,00 en 1 ticket: quedaron $ 300,00, lo mismo que el martes anterior con ventas ($ 300,00).",
     );
   });
 

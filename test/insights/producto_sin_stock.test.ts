@@ -26,7 +26,7 @@ describe("PRODUCTO_SIN_STOCK", () => {
         found.map((f) => [f.subject, [f.nivel_urgencia, f.mensaje, f.extra_data["stock_actual"]]]),
       ),
       new Map([
-        [out, ["ALTA", "🔴 «Fideos» (SKU F-1) está agotado: reponelo para no perder ventas.", 0]],
+        [out, ["ALTA", "🔴 Se agotó «Fideos» (SKU F-1): reponé para no perder ventas.", 0]],
         [
           negative,
           [
