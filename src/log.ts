@@ -20,6 +20,9 @@ export function createLog(level: string, destination: DestinationStream = stderr
     {
       level,
       base: null,
+      // As words and in UTC, for who reads them without a tool.
+      formatters: { level: (label) => ({ level: label }) },
+      timestamp: pino.stdTimeFunctions.isoTime,
       redact: ["payload", "token", "connectionString"],
       serializers: { err: withoutData },
       hooks: {

@@ -88,7 +88,7 @@ export function toGraphileTask(
     }
     const ms = Math.round(performance.now() - began);
     if (failure) log.error({ err: failed, outcome: failure.outcome, ms }, "failed");
-    else log.info({ ...counts, ms }, "done");
+    else log[didNothing(counts) ? "debug" : "info"]({ ...counts, ms }, "done");
     if (!failure) health?.succeeded("every task");
     else if (notTheJobs.test(failure.code)) health?.failed("every task", failed, job.id);
     const kept = await run.finish(failure ?? { outcome: "succeeded", counts }).finally(() => {
@@ -171,4 +171,10 @@ function storesOf(payload: unknown): string[] | undefined {
 
 function isUuid(value: unknown): boolean {
   return typeof value === "string" && /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(value);
+}
+
+/** A schedule of every minute that finds nothing to do is not worth a line. */
+function didNothing(counts: Record<string, unknown> | undefined): boolean {
+  const values = Object.values(counts ?? {});
+  return values.length > 0 && values.every((value) => value === 0);
 }

@@ -28,7 +28,7 @@ describe("a worker of the release before", { skip: await withoutHistory(commit) 
     output
       .join("")
       .split("\n")
-      .filter((line) => /"level":(50|60)/.test(line) && !line.includes('"code":"40P01"'));
+      .filter((line) => /"level":"(error|fatal)"/.test(line) && !line.includes('"code":"40P01"'));
 
   before(async () => {
     tree = await checkOut(commit);

@@ -123,7 +123,7 @@ describe("a fleet whose Postgres is lost again and again, and fails over at last
 
     for (const { name, process, output } of fleet) {
       assert.equal(process.exitCode, null, `${name} has ended:\n${output.join("").slice(-2_000)}`);
-      assert.doesNotMatch(output.join(""), /unhandled|"level":60/i);
+      assert.doesNotMatch(output.join(""), /unhandled|"level":"fatal"/i);
     }
     recoveries.sort((a, b) => a - b);
     console.log(
