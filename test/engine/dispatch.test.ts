@@ -72,6 +72,20 @@ describe("dispatch", () => {
     assert.equal((await jobs()).length, 3);
   });
 
+  it("has open stores looked at that have a threshold above what the triggers see", async () => {
+    const [open, closed] = [await addStore(db.pool), await addStore(db.pool, { isActive: false })];
+    await db.pool.query(
+      "insert into nexus_engine.store_settings (tienda_id, low_stock_threshold) values ($1, 500), ($2, 500)",
+      [open, closed],
+    );
+    await db.poolAs("nexus_worker").query("select nexus_engine.dispatch_unseen(10)");
+    assert.deepEqual(
+      (await jobs()).map(({ payload }) => payload.tiendas),
+      [[open]],
+    );
+    await db.pool.query("delete from public.tiendas where id in ($1, $2)", [open, closed]);
+  });
+
   it("takes only the stores whose period is due, and none twice", async () => {
     assert.deepEqual(await dispatch("daily", ["VENTAS_DIARIAS"], "2026-11-24T23:01:00Z"), {
       jobs: 3,
