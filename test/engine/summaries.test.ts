@@ -231,6 +231,20 @@ describe("a summary", () => {
     assert.equal((await only(store)).total, 6);
   });
 
+  it("that is muted while its days become others is of those once it is not muted", async () => {
+    const store = await addStore(db.pool);
+    await sale(store, "2026-11-20T05:00:00Z", 1); // 02:00
+    await sale(store, "2026-11-20T15:00:00Z", 5);
+    await pass(store, "2026-11-21T12:00:00Z");
+    assert.equal((await summaries(store))[0]?.total, 6);
+    await setSettings(db.pool, store, { muted_types: ["VENTAS_DIARIAS"] });
+    await setSettings(db.pool, store, { day_starts_at: "06:00" });
+    await pass(store, "2026-11-25T12:00:00Z");
+    await setSettings(db.pool, store, { muted_types: [] });
+    await pass(store, "2026-11-25T13:00:00Z");
+    assert.equal((await summaries(store)).find(({ day }) => day === "2026-11-20")?.total, 5);
+  });
+
   it("writes nothing where a change leaves its numbers alone", async () => {
     const store = await addStore(db.pool);
     const id = await sale(store, "2026-11-24T15:00:00Z", 5);
