@@ -239,7 +239,13 @@ describe("a summary", () => {
     assert.equal((await summaries(store))[0]?.total, 6);
     await setSettings(db.pool, store, { muted_types: ["VENTAS_DIARIAS"] });
     await setSettings(db.pool, store, { day_starts_at: "06:00" });
+    await rollUp(db.pool);
     await pass(store, "2026-11-25T12:00:00Z");
+    const { rowCount } = await db.pool.query(
+      "select from nexus_engine.sales_changed where tienda_id = $1",
+      [store],
+    );
+    assert.equal(rowCount, 1, "what changes while it is muted is not noted each time");
     await setSettings(db.pool, store, { muted_types: [] });
     await pass(store, "2026-11-25T13:00:00Z");
     assert.equal((await summaries(store)).find(({ day }) => day === "2026-11-20")?.total, 5);
