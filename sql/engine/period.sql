@@ -205,7 +205,7 @@ as $$
       else ends_at end
 $$;
 
--- What the release before called: periods that were announced and not told. The next release drops it.
+-- What the release before called; p_recheck says nothing any more. The next release drops it.
 create or replace function nexus_engine.due_periods(
   p_tipo text, p_tiendas uuid[], p_as_of timestamptz, p_recheck boolean
 ) returns table (tienda_id uuid, subject text, announced_at timestamptz)
