@@ -1,6 +1,7 @@
 -- Enqueues the batches of one scheduled task: jobs of refresh_stores for the stores that are due,
 -- in the caller's transaction. A batch is as much work as p_batch ordinary stores: a store weighs one
--- and a hundredth of its low products, so that a large one runs alone and delays no other. Stores are due for a type
+-- and a hundredth of its low products, so that a large one runs alone and delays no other; so does one of which every
+-- summary is computed again, because its days are others now. Stores are due for a type
 -- of kind `state` unless untold_stores says that all was told, for one of kind `period` when due_periods_v2
 -- says so. Both are computed from state: a tick that comes late or twice finds what is left to do, or nothing.
 --   p_task: name of the task, part of the job keys.
@@ -69,7 +70,8 @@ begin
   number := 0;
   tiendas := '{}';
   for store in
-    select u.id, 1 + coalesce(w.low, 0) / 100.0 as weight
+    select u.id, 1 + coalesce(w.low, 0) / 100.0
+      + case when u.id in (select c.tienda_id from nexus_engine.sales_changed c where c.every_period) then p_batch else 0 end as weight
     from unnest(p_tiendas) with ordinality u (id, n)
     left join (
       select k.tienda_id, count(*) as low from nexus_engine.stock_watch k group by k.tienda_id

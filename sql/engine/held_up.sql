@@ -145,7 +145,8 @@ as $$
     where h.work = p_work and h.tienda_id = any (p_tiendas) and h.retry_at > clock_timestamp())
 $$;
 
--- Whether another session has locked, or waits to lock, a whole table that we write.
+-- Whether another session has locked, or waits to lock, a whole table, so that we wait. Of tickets and products,
+-- which we only read, an index that is being built locks nothing of ours; a new insight locks its row of tiendas.
 create or replace function nexus_engine.is_table_locked() returns boolean
 language sql stable
 as $$
@@ -154,8 +155,10 @@ as $$
     join pg_catalog.pg_class c on c.oid = l.relation
     where l.locktype = 'relation' and l.pid <> pg_backend_pid()
       and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
-      and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
-      and (c.relnamespace in ('nexus_engine'::regnamespace, 'graphile_worker'::regnamespace)
-        or c.oid in ('public.tiendas'::regclass, 'public.insights'::regclass, 'public.productos'::regclass,
-          'public.ventas'::regclass, 'public.detalles_venta'::regclass)))
+      and (l.mode = 'AccessExclusiveLock'
+          and c.oid in ('public.productos'::regclass, 'public.ventas'::regclass, 'public.detalles_venta'::regclass)
+        or l.mode in ('ExclusiveLock', 'AccessExclusiveLock') and c.oid = 'public.tiendas'::regclass
+        or l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+          and (c.relnamespace in ('nexus_engine'::regnamespace, 'graphile_worker'::regnamespace)
+            or c.oid = 'public.insights'::regclass)))
 $$;

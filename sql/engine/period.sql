@@ -112,7 +112,8 @@ $$;
 --   1. those that were announced and not told: the latest, and older ones that were missed while the engine was
 --      already serving the store, none older than the type's max_age;
 --   2. those that were told and are to be looked at again (open_insight.look_again_at), because they were told
---      before they had ended, or while their last sales could still change without a mark;
+--      before they had ended, or while their last sales could still change without a mark; a store's last one
+--      up to 60 days later;
 --   3. those of stores whose sales changed since (sales_changed): the latest few, as many as the type's params say
 --      under `kept_true`, and all that were told where the store's days are others now. Without our triggers no
 --      change is noted, and the latest few are always due.
@@ -144,7 +145,15 @@ begin
     where s.tienda_id = any (p_tiendas) and not p_tipo = any (s.muted_types));
   -- An array, of which the planner expects ten rows; of generate_series it expects a thousand.
   backs := array(select generate_series(0, greatest(it.kept_true - 1,
-    floor(extract(epoch from p_as_of - it.oldest) / 86400 / case it.period when 'day' then 1 else 7 end)::int)));
+    floor(extract(epoch from p_as_of - it.oldest) / 86400 / case it.period when 'day' then 1 else 7 end)::int,
+    -- Back to the last one that a store was told, where that is still to be looked at after a long time down.
+    (select max(it.settled::date - last.subject::date) / case it.period when 'day' then 1 else 7 end + 1
+    from unnest(speaking) t (id)
+    cross join lateral (
+      select o.subject, o.look_again_at from nexus_engine.open_insight o
+      where o.tienda_id = t.id and o.tipo = p_tipo order by o.subject desc limit 1
+    ) last
+    where last.look_again_at <= it.settled and last.subject::date > it.settled::date - 60))));
   return query
     select p.tienda_id, p.subject, e.ask_as_of, e.look_again_at
     from nexus_engine.store_periods(it.period, speaking, it.settled, backs) p
@@ -196,7 +205,7 @@ as $$
       else ends_at end
 $$;
 
--- What the release before called: periods that were announced and not told. The next release drops it.
+-- What the release before called; p_recheck says nothing any more. The next release drops it.
 create or replace function nexus_engine.due_periods(
   p_tipo text, p_tiendas uuid[], p_as_of timestamptz, p_recheck boolean
 ) returns table (tienda_id uuid, subject text, announced_at timestamptz)

@@ -10,9 +10,12 @@ create or replace function nexus_engine.reconcile_period(
 ) language plpgsql
 as $$
 declare
-  -- What is noted after this is left for the next pass.
+  -- What is noted after this is left for the next pass, and what is noted of a store that muted the type for when
+  -- it does not any more.
   noted tid[] := array(
-    select c.ctid from nexus_engine.sales_changed c where c.tipo = p_tipo and c.tienda_id = any (p_tiendas));
+    select c.ctid from nexus_engine.sales_changed c
+    join nexus_engine.store s on s.tienda_id = c.tienda_id
+    where c.tipo = p_tipo and c.tienda_id = any (p_tiendas) and not p_tipo = any (s.muted_types));
   due record;
   findings nexus_engine.finding[];
   done record;

@@ -66,7 +66,6 @@ create or replace function nexus_engine.roll_up_isolated(
 as $$
 declare
   half int := cardinality(p_tiendas) / 2;
-  repaired uuid[];
   state text;
   text_of_error text;
 begin
@@ -74,9 +73,8 @@ begin
     if p_from is null then
       changed := nexus_engine.roll_up_locked(p_tiendas, p_until);
     else
-      select count(*), array_agg(distinct c.tienda_id) into changed, repaired
-      from nexus_engine.compare_rollups(p_tiendas, p_until, p_from, p_modulus, p_rest) c;
-      perform nexus_engine.note_sales_changed(repaired, false);
+      select count(*) into changed
+      from nexus_engine.compare_rollups(p_tiendas, p_until, p_from, p_modulus, p_rest);
     end if;
     failed := '{}';
     perform nexus_engine.resolve_store_failure('ROLLUP', p_tiendas, now());

@@ -49,7 +49,8 @@ begin
 end;
 $$;
 
--- check_rollups of stores whose locks the caller has taken.
+-- check_rollups of stores whose locks the caller has taken. Of those with differences no mark told that their
+-- sales changed, so that is noted here.
 create or replace function nexus_engine.compare_rollups(
   p_tiendas uuid[], p_until timestamptz, p_from date, p_modulus int, p_rest int
 ) returns table (rollup text, tienda_id uuid, day date, was jsonb, now jsonb)
@@ -73,7 +74,10 @@ begin
     select b.first_day + n as day from generate_series(0, b.last_day - b.first_day) n
   ) d
   where r.tienda_id = any (p_tiendas) and (d.day >= p_from or (d.day - date '2000-01-01') % p_modulus = p_rest);
-  return query select * from nexus_engine.recompute_days(spans);
+  return query
+    with difference as materialized (select d.* from nexus_engine.recompute_days(spans) d),
+    noted as (select nexus_engine.note_sales_changed(array(select distinct d.tienda_id from difference d), false))
+    select d.* from difference d cross join noted;
 end;
 $$;
 

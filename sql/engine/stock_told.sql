@@ -72,7 +72,7 @@ as $$
   delete from nexus_engine.stock_told k where k.tienda_id = any (p_tiendas)
 $$;
 
--- Enqueues a look at the whole stock of the stores that have a threshold above what the triggers see: every
+-- Enqueues a look at the whole stock of the open stores that have a threshold above what the triggers see: every
 -- minute, so that their owners hear of a product within that, and other stores pay nothing for it. While no
 -- trigger is followed all stores are looked at, by the passes, and this does nothing.
 --   returns how many jobs were enqueued, for how many stores.
@@ -86,10 +86,14 @@ declare
 begin
   if nexus_engine.triggers_are_followed() then
     high := array(
-      select s.tienda_id from nexus_engine.store_settings s
-      where s.low_stock_threshold > nexus_engine.seen_up_to()::numeric
-      union select ps.tienda_id from nexus_engine.product_settings ps where ps.min_stock > nexus_engine.seen_up_to()::numeric
-      order by 1);
+      select t.id
+      from (
+        select s.tienda_id from nexus_engine.store_settings s
+        where s.low_stock_threshold > nexus_engine.seen_up_to()::numeric
+        union select ps.tienda_id from nexus_engine.product_settings ps where ps.min_stock > nexus_engine.seen_up_to()::numeric
+      ) h
+      join public.tiendas t on t.id = h.tienda_id and t.is_active
+      order by t.id);
   end if;
   stores := coalesce(cardinality(high), 0);
   jobs := 0;

@@ -66,10 +66,38 @@ describe("dispatch", () => {
     await db.pool.query("delete from nexus_engine.stock_watch");
   });
 
+  it("gives a store whose days are others now a batch of its own", async () => {
+    const changed = stores.toSorted()[2] as string;
+    await db.pool.query(
+      "insert into nexus_engine.sales_changed (tienda_id, tipo, every_period) values ($1, 'VENTAS_DIARIAS', true)",
+      [changed],
+    );
+    await dispatch("daily", ["VENTAS_DIARIAS"], "2026-11-24T23:01:00Z");
+    assert.deepEqual(
+      (await jobs()).map(({ payload }) => payload.tiendas.length),
+      [2, 1, 3, 1],
+    );
+    await db.pool.query("delete from nexus_engine.sales_changed");
+  });
+
   it("does not pile up when the queue is slow", async () => {
     for (const minute of ["00", "15", "30"])
       await dispatch("stock", ["STOCK_BAJO"], `2026-11-24T12:${minute}:00Z`);
     assert.equal((await jobs()).length, 3);
+  });
+
+  it("has open stores looked at that have a threshold above what the triggers see", async () => {
+    const [open, closed] = [await addStore(db.pool), await addStore(db.pool, { isActive: false })];
+    await db.pool.query(
+      "insert into nexus_engine.store_settings (tienda_id, low_stock_threshold) values ($1, 500), ($2, 500)",
+      [open, closed],
+    );
+    await db.poolAs("nexus_worker").query("select nexus_engine.dispatch_unseen(10)");
+    assert.deepEqual(
+      (await jobs()).map(({ payload }) => payload.tiendas),
+      [[open]],
+    );
+    await db.pool.query("delete from public.tiendas where id in ($1, $2)", [open, closed]);
   });
 
   it("takes only the stores whose period is due, and none twice", async () => {

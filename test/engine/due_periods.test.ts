@@ -124,6 +124,24 @@ describe("summaries by state, not by tick", () => {
     ]);
   });
 
+  it("completes the last day before the worker was down, however long that was", async () => {
+    const store = await addStore(db.pool);
+    await sales(store, "2026-11-24", 1);
+    await run(store, "2026-11-24T23:01:00Z");
+    await addSale(db.pool, store, { fecha: "2026-11-25T01:00:00Z", total: 10 });
+    assert.deepEqual(await due(store, "2026-12-20T12:00:00Z"), [
+      "2026-11-24",
+      "2026-12-17",
+      "2026-12-18",
+      "2026-12-19",
+    ]);
+    await run(store, "2026-12-20T12:00:00Z");
+    assert.deepEqual(await summaries(store), [
+      { day: "2026-11-24", until: "2026-11-25T03:00:00Z", is_active: true },
+    ]);
+    assert.deepEqual(await due(store, "2026-12-20T12:05:00Z"), []);
+  });
+
   it("does not leave a summary active whose successor was told before it", async () => {
     const store = await addStore(db.pool);
     const sale = (fecha: string) => addSale(db.pool, store, { fecha, total: 10 });

@@ -241,6 +241,23 @@ describe("a store of which another session keeps something locked", () => {
     assert.deepEqual(await jobsLeft(db.pool), []);
   });
 
+  it("is the only one while an index is built on a table that we only read", async () => {
+    const [a, b] = (await addShops(2)) as [Shop, Shop];
+    for (const { low } of [a, b]) await setStock(db.pool, low, 2);
+    await whileLocked(undefined, "lock table public.ventas, public.productos in share mode", () =>
+      whileLocked(
+        a.store,
+        "select from public.insights where tienda_id = $1 for update",
+        async () => {
+          await drainOutbox(worker);
+          assert.deepEqual(await told(b.store), ["PRODUCTO_SIN_STOCK 0", "STOCK_BAJO 2"]);
+        },
+      ),
+    );
+    await tryAgain();
+    assert.deepEqual(await told(a.store), ["PRODUCTO_SIN_STOCK 0", "STOCK_BAJO 2"]);
+  });
+
   it("keeps the force of its request while it is put back", async () => {
     const { store } = await addShop();
     await db.pool.query("update public.insights set is_active = false where tienda_id = $1", [

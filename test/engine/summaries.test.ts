@@ -215,6 +215,42 @@ describe("a summary", () => {
     assert.deepEqual(await due([store], "2026-11-25T04:00:00Z"), []);
   });
 
+  it("is corrected after its rollups were made anew, where a change left no mark", async () => {
+    const store = await addStore(db.pool);
+    const id = await sale(store, "2026-11-24T15:00:00Z", 5);
+    await sale(store, "2026-11-24T16:00:00Z", 6);
+    await rollUp(db.pool);
+    await pass(store, ended);
+    const client = await db.pool.connect();
+    await client.query("begin; set local session_replication_role = replica");
+    await client.query("delete from public.ventas where id = $1", [id]);
+    await client.query("commit");
+    client.release();
+    await db.pool.query("select nexus_engine.rebuild_rollups($1)", [store]);
+    assert.deepEqual(await pass(store, "2026-11-25T04:00:00Z"), [0, 1, 0]);
+    assert.equal((await only(store)).total, 6);
+  });
+
+  it("that is muted while its days become others is of those once it is not muted", async () => {
+    const store = await addStore(db.pool);
+    await sale(store, "2026-11-20T05:00:00Z", 1); // 02:00
+    await sale(store, "2026-11-20T15:00:00Z", 5);
+    await pass(store, "2026-11-21T12:00:00Z");
+    assert.equal((await summaries(store))[0]?.total, 6);
+    await setSettings(db.pool, store, { muted_types: ["VENTAS_DIARIAS"] });
+    await setSettings(db.pool, store, { day_starts_at: "06:00" });
+    await rollUp(db.pool);
+    await pass(store, "2026-11-25T12:00:00Z");
+    const { rowCount } = await db.pool.query(
+      "select from nexus_engine.sales_changed where tienda_id = $1",
+      [store],
+    );
+    assert.equal(rowCount, 1, "what changes while it is muted is not noted each time");
+    await setSettings(db.pool, store, { muted_types: [] });
+    await pass(store, "2026-11-25T13:00:00Z");
+    assert.equal((await summaries(store)).find(({ day }) => day === "2026-11-20")?.total, 5);
+  });
+
   it("writes nothing where a change leaves its numbers alone", async () => {
     const store = await addStore(db.pool);
     const id = await sale(store, "2026-11-24T15:00:00Z", 5);
