@@ -1,6 +1,7 @@
--- Every store with the settings that apply to it: its own, else the defaults, which stand here and
--- nowhere else. low_level and critical_level are the thresholds as double precision, the type of
--- productos.stock_actual: comparing without a cast a row halves the time of the stock scans.
+-- Every store with the settings that apply to it: its own, else the defaults, which stand here or in the
+-- functions that it calls, and nowhere else. low_level and critical_level are the thresholds as double
+-- precision, the type of productos.stock_actual: comparing without a cast a row halves the time of the stock
+-- scans.
 create or replace view nexus_engine.store as
 select
   t.id as tienda_id,
@@ -48,6 +49,8 @@ create or replace function nexus_engine.check_store_settings() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
+  low numeric := coalesce(new.low_stock_threshold, nexus_engine.default_low_threshold());
+  critical numeric := coalesce(new.critical_threshold, nexus_engine.default_critical_threshold());
   unknown text;
   high record;
 begin
@@ -65,9 +68,8 @@ begin
     raise exception '%: expected a number from 0 to 1,000,000, got %', high.field, high.value
       using errcode = 'NX001', column = high.field;
   end loop;
-  if coalesce(new.critical_threshold, 3) > coalesce(new.low_stock_threshold, 10) then
-    raise exception 'critical_threshold: expected at most low_stock_threshold (%), got %',
-      coalesce(new.low_stock_threshold, 10), coalesce(new.critical_threshold, 3)
+  if critical > low then
+    raise exception 'critical_threshold: expected at most low_stock_threshold (%), got %', low, critical
       using errcode = 'NX001', column = 'critical_threshold';
   end if;
   if cardinality(new.muted_types) > 100 then
