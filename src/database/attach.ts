@@ -97,6 +97,7 @@ async function attachAlone(
   const end = () => client.end();
   signal.addEventListener("abort", end);
   try {
+    signal.throwIfAborted();
     const { rows } = await client.query<{ locked: boolean }>(
       "select pg_try_advisory_lock($1) as locked",
       [preparationLock],

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createConnection, createServer } from "node:net";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
@@ -136,6 +138,25 @@ describe("a start that meets a long transaction of the POS", () => {
     assert.equal(await triggers(), 0);
     const { rowCount } = await db.pool.query("select from nexus_engine.detached");
     assert.equal(rowCount, 1);
+  });
+
+  it("does nothing more when it is told to stop while it connects", async () => {
+    await db.pool.query("select nexus_engine.detach()");
+    await db.pool.query("delete from nexus_engine.detached");
+    const target = new URL(db.url);
+    const between = createServer((socket) => {
+      stopped = attaching.stop();
+      socket.pipe(createConnection(Number(target.port), target.hostname)).pipe(socket);
+    });
+    await once(between.listen(0, "127.0.0.1"), "listening");
+    const url = new URL(db.url);
+    url.host = `127.0.0.1:${(between.address() as AddressInfo).port}`;
+    let stopped: Promise<void> | undefined;
+    const attaching = keepAttaching(url.href, log, eagerly);
+    await attaching.ended;
+    await stopped;
+    between.close();
+    assert.equal(await triggers(), 0);
   });
 
   for (const call of ["attach", "detach"]) {
