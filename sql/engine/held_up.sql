@@ -145,7 +145,8 @@ as $$
     where h.work = p_work and h.tienda_id = any (p_tiendas) and h.retry_at > clock_timestamp())
 $$;
 
--- Whether another session has locked, or waits to lock, a whole table that we write.
+-- Whether another session has locked, or waits to lock, a whole table that we write. We do not write detached,
+-- which a start has locked while it waits to make our triggers.
 create or replace function nexus_engine.is_table_locked() returns boolean
 language sql stable
 as $$
@@ -155,6 +156,7 @@ as $$
     where l.locktype = 'relation' and l.pid <> pg_backend_pid()
       and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
       and l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+      and c.oid <> 'nexus_engine.detached'::regclass
       and (c.relnamespace in ('nexus_engine'::regnamespace, 'graphile_worker'::regnamespace)
         or c.oid in ('public.tiendas'::regclass, 'public.insights'::regclass, 'public.productos'::regclass,
           'public.ventas'::regclass, 'public.detalles_venta'::regclass)))
