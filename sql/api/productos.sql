@@ -53,8 +53,8 @@ comment on column nexus_api.productos.low_stock_threshold is E'@notNull\nStock a
 
 -- Sets the low stock threshold of a product, in what its `unidad` says, or with null takes it away, so that the
 -- store's applies. The alerts follow at once.
--- Errors: NX001 for a threshold that no shop can mean; NX002 when the store has no such product; NX003
--- without a store.
+-- Errors: NX001 for a threshold below 0 or above nexus_engine.highest_threshold(); NX002 when the store has no
+-- such product; NX003 without a store.
 create or replace function nexus_api.set_product_min_stock(producto_id uuid, min_stock double precision default null)
 returns nexus_api.productos language plpgsql volatile security definer set search_path = pg_catalog, pg_temp set lock_timeout = '500ms'
 as $$
@@ -67,21 +67,17 @@ begin
     raise exception 'producto_id: expected a product of this store, got %', quote_nullable(set_product_min_stock.producto_id)
       using errcode = 'NX002', column = 'producto_id';
   end if;
-  begin
-    if set_product_min_stock.min_stock is null then
-      delete from nexus_engine.product_settings ps where ps.producto_id = set_product_min_stock.producto_id;
-    elsif set_product_min_stock.min_stock >= 0 and set_product_min_stock.min_stock < 'infinity' then
-      insert into nexus_engine.product_settings as ps (producto_id, tienda_id, min_stock)
-      values (set_product_min_stock.producto_id, store, set_product_min_stock.min_stock)
-      on conflict (producto_id) do update set tienda_id = excluded.tienda_id, min_stock = excluded.min_stock, updated_at = now()
-        where (ps.tienda_id, ps.min_stock) is distinct from (excluded.tienda_id, excluded.min_stock);
-    else
-      raise check_violation;
-    end if;
-  exception when check_violation or numeric_value_out_of_range then
-    raise exception 'min_stock: expected a threshold from 0 to what a shop can have, got %', set_product_min_stock.min_stock
+  if set_product_min_stock.min_stock is null then
+    delete from nexus_engine.product_settings ps where ps.producto_id = set_product_min_stock.producto_id;
+  elsif set_product_min_stock.min_stock between 0 and nexus_engine.highest_threshold()::double precision then
+    insert into nexus_engine.product_settings as ps (producto_id, tienda_id, min_stock)
+    values (set_product_min_stock.producto_id, store, set_product_min_stock.min_stock)
+    on conflict (producto_id) do update set tienda_id = excluded.tienda_id, min_stock = excluded.min_stock, updated_at = now()
+      where (ps.tienda_id, ps.min_stock) is distinct from (excluded.tienda_id, excluded.min_stock);
+  else
+    raise exception 'min_stock: expected a number from 0 to 1,000,000, got %', set_product_min_stock.min_stock
       using errcode = 'NX001', column = 'min_stock';
-  end;
+  end if;
   select p.* into shown from nexus_api.productos p where p.id = set_product_min_stock.producto_id;
   return shown;
 end;

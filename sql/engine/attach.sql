@@ -4,8 +4,8 @@
 -- be, and with a condition only where it spares the calls of a checkout: Postgres copies what it knows of
 -- a table's triggers, conditions and all, for every statement that writes it, and reads and folds
 -- the condition of one that could fire. %1$L is a thousandth above nexus_engine.seen_up_to(): what rounds to that
--- or less is below it. All have the names that they had in the release before, so that the rollups outlast a
--- deploy, and no trigger is left behind.
+-- or less is below it. Those of the release before keep their names, so that the rollups outlast a deploy, and
+-- no trigger is left behind.
 create or replace function nexus_engine.wanted_triggers()
 returns table (name name, relation regclass, event text, level text, condition text, function text)
 language sql stable parallel safe
@@ -86,9 +86,9 @@ $$;
 
 -- Puts our triggers on the POS's tables, whose locks it holds for as long as that takes: what happened
 -- without them is found afterwards, by the job check_stock, and until then by passes that look at
--- every product. The rollups are made anew by the next roll_up, and not read until then. Replaces the
--- triggers of an earlier release, without the latter; does nothing where they are those of this one. Our
--- indexes come back with the next start. Call it as an owner of the POS's tables.
+-- every product. Where the triggers on sales were missing, the rollups are made anew by the next roll_up, and
+-- not read until then. Replaces the triggers of an earlier release; does nothing where they are those of this
+-- one. Our indexes come back with the next start. Call it as an owner of the POS's tables.
 -- Errors: 55P03 when the POS keeps its tables locked for long.
 create or replace function nexus_engine.attach() returns void
 language plpgsql set search_path = pg_catalog, pg_temp

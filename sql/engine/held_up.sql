@@ -147,6 +147,7 @@ $$;
 
 -- Whether another session has locked, or waits to lock, a whole table, so that we wait. Of tickets and products,
 -- which we only read, an index that is being built locks nothing of ours; a new insight locks its row of tiendas.
+-- We do not write detached either, which a start has locked while it waits to make our triggers.
 create or replace function nexus_engine.is_table_locked() returns boolean
 language sql stable
 as $$
@@ -160,5 +161,6 @@ as $$
         or l.mode in ('ExclusiveLock', 'AccessExclusiveLock') and c.oid = 'public.tiendas'::regclass
         or l.mode in ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
           and (c.relnamespace in ('nexus_engine'::regnamespace, 'graphile_worker'::regnamespace)
+              and c.oid <> 'nexus_engine.detached'::regclass
             or c.oid = 'public.insights'::regclass)))
 $$;

@@ -1,6 +1,7 @@
 -- Every store with the settings that apply to it: its own, else the defaults, which stand here or in the
--- functions that are called here. low_level and critical_level are the thresholds as double precision, the type of
--- productos.stock_actual: comparing without a cast a row halves the time of the stock scans.
+-- functions that it calls, and nowhere else. low_level and critical_level are the thresholds as double
+-- precision, the type of productos.stock_actual: comparing without a cast a row halves the time of the stock
+-- scans.
 create or replace view nexus_engine.store as
 select
   t.id as tienda_id,

@@ -1,4 +1,6 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { type AddressInfo, createConnection, createServer } from "node:net";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
@@ -86,12 +88,14 @@ describe("a start that meets a long transaction of the POS", () => {
     );
     assert.ok(longest < 390, `a sale waited ${longest} ms`);
     assert.equal(await triggers(), 0);
-    const { inUseBy } = JSON.parse(lines[0] ?? "{}");
-    assert.equal(inUseBy[0].pid, rows[0].pid);
-    assert.equal(inUseBy[0].application, "pos-report");
+    const inFront = () => JSON.parse(lines.at(-1) ?? "{}").inUseBy[0];
+    assert.equal(inFront().pid, rows[0].pid);
+    assert.equal(inFront().application, "pos-report");
 
+    await pos.query("rollback; begin; lock table public.insights in row exclusive mode");
     const attaching = keepAttaching(db.url, heard, eagerly);
     await until("it has tried again", async () => lines.length > 1);
+    assert.equal(inFront()?.pid, rows[0].pid);
     assert.equal(await triggers(), 0);
     await setStock(db.pool, sold, 4);
     await reconcile(db.pool, [store], new Date(), ["STOCK_BAJO"]);
@@ -134,6 +138,25 @@ describe("a start that meets a long transaction of the POS", () => {
     assert.equal(await triggers(), 0);
     const { rowCount } = await db.pool.query("select from nexus_engine.detached");
     assert.equal(rowCount, 1);
+  });
+
+  it("does nothing more when it is told to stop while it connects", async () => {
+    await db.pool.query("select nexus_engine.detach()");
+    await db.pool.query("delete from nexus_engine.detached");
+    const target = new URL(db.url);
+    const between = createServer((socket) => {
+      stopped = attaching.stop();
+      socket.pipe(createConnection(Number(target.port), target.hostname)).pipe(socket);
+    });
+    await once(between.listen(0, "127.0.0.1"), "listening");
+    const url = new URL(db.url);
+    url.host = `127.0.0.1:${(between.address() as AddressInfo).port}`;
+    let stopped: Promise<void> | undefined;
+    const attaching = keepAttaching(url.href, log, eagerly);
+    await attaching.ended;
+    await stopped;
+    between.close();
+    assert.equal(await triggers(), 0);
   });
 
   for (const call of ["attach", "detach"]) {

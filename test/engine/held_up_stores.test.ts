@@ -258,6 +258,20 @@ describe("a store of which another session keeps something locked", () => {
     assert.deepEqual(await told(a.store), ["PRODUCTO_SIN_STOCK 0", "STOCK_BAJO 2"]);
   });
 
+  it("delays no other while a start waits to make our triggers", async () => {
+    const [held, free] = [await addShop(), await addShop()];
+    for (const { low } of [held, free]) await setStock(db.pool, low, 2);
+    const start = "lock table nexus_engine.detached in share row exclusive mode";
+    await whileLocked(undefined, start, () =>
+      whileLocked(held.store, locks["its insights, for update"] as string, async () => {
+        await drainOutbox(worker);
+        assert.deepEqual(await told(free.store), ["PRODUCTO_SIN_STOCK 0", "STOCK_BAJO 2"]);
+      }),
+    );
+    await tryAgain();
+    assert.deepEqual(await told(held.store), ["PRODUCTO_SIN_STOCK 0", "STOCK_BAJO 2"]);
+  });
+
   it("keeps the force of its request while it is put back", async () => {
     const { store } = await addShop();
     await db.pool.query("update public.insights set is_active = false where tienda_id = $1", [

@@ -82,8 +82,9 @@ describe("setProductMinStock", () => {
     const { tienda, user } = await owner();
     const id = await addProduct(db.pool, tienda);
     await set(user, id, 4);
-    for (const wrong of [-1, -0.001, 1e12, 1e300]) {
+    for (const wrong of [-1, -0.001, 1_000_000.001, 1e12, 1e300]) {
       const { errors } = await set(user, id, wrong);
+      assert.match(errors[0]?.message ?? "", /expected a number from 0 to 1,000,000/);
       assert.deepEqual(
         [errors[0]?.extensions?.code, errors[0]?.extensions?.field],
         ["BAD_USER_INPUT", "minStock"],
