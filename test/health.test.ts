@@ -1,8 +1,11 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
+import type { Pool } from "pg";
+import { createPool } from "../src/database/pools.ts";
 import { createHealth } from "../src/health.ts";
 import { createLog } from "../src/log.ts";
 import { startWorker } from "../src/worker/run.ts";
+import { startStockDrain } from "../src/worker/stock-drain.ts";
 import { createTestDatabase } from "./support/database.ts";
 import { settings } from "./support/jobs.ts";
 import { until } from "./support/until.ts";
@@ -88,5 +91,51 @@ describe("the worker's health", () => {
       await worker.stop();
       await db.drop();
     }
+  });
+
+  it("is told of tasks whose own way to the database is closed, such as a PgBouncer that is away", async () => {
+    const { health, wait } = setUp();
+    const db = await createTestDatabase();
+    const log = createLog("silent");
+    const nobody = "postgres://nexus:nexus@127.0.0.1:1/nexus";
+    const pool = createPool({ connectionString: nobody, log, max: 2, name: "test" });
+    const directPool = db.poolAs("nexus_worker");
+    const worker = await startWorker({
+      pool,
+      directPool,
+      concurrency: 2,
+      settings,
+      log,
+      health,
+    });
+    try {
+      await db.pool.query(
+        "select graphile_worker.add_job('generate_all_insights', max_attempts => 1) from generate_series(1, 4)",
+      );
+      await until("it is said", () => {
+        wait(30);
+        return health.problems().length === 1;
+      });
+      assert.match(
+        health.problems().join(),
+        /^every task has failed for \d+ s, last with ECONNREFUSED$/,
+      );
+    } finally {
+      await worker.stop();
+      await pool.end();
+      await db.drop();
+    }
+  });
+
+  it("is not told that a drain failed which was stopped in the middle of it", async () => {
+    const { health, wait } = setUp();
+    const connected = Promise.withResolvers<never>();
+    const pool = { connect: () => connected.promise } as unknown as Pool;
+    const drain = startStockDrain(pool, createLog("silent"), health);
+    const stopped = drain.stop();
+    connected.reject(new Error("cut off"));
+    await stopped;
+    wait(60);
+    assert.deepEqual(health.problems(), []);
   });
 });
