@@ -97,6 +97,10 @@ async function attachAlone(
   const end = () => client.end();
   signal.addEventListener("abort", end);
   try {
+    // It may have been stopped while it connected.
+    signal.throwIfAborted();
+    // What was stopped must not go on with the lock that the next start waits for.
+    await client.query("set client_connection_check_interval = 250");
     const { rows } = await client.query<{ locked: boolean }>(
       "select pg_try_advisory_lock($1) as locked",
       [preparationLock],

@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { createConnection, createServer } from "node:net";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
@@ -134,6 +135,48 @@ describe("a start that meets a long transaction of the POS", () => {
     assert.equal(await triggers(), 0);
     const { rowCount } = await db.pool.query("select from nexus_engine.detached");
     assert.equal(rowCount, 1);
+  });
+
+  it("leaves nothing behind that holds up the next start, whenever it is told to stop", async () => {
+    await db.pool.query("select nexus_engine.detach()");
+    await db.pool.query("delete from nexus_engine.detached");
+    // While it connects.
+    const server = new URL(db.url);
+    const attaching: { stop: () => Promise<void> }[] = [];
+    const proxy = createServer((socket) => {
+      stopped = attaching[0]?.stop();
+      const onward = createConnection(Number(server.port), server.hostname);
+      for (const end of [socket, onward]) end.on("error", () => {});
+      socket.pipe(onward).pipe(socket);
+    });
+    let stopped: Promise<void> | undefined;
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    const { port } = proxy.address() as { port: number };
+    const url = Object.assign(new URL(db.url), { host: `127.0.0.1:${port}` }).toString();
+    attaching.push(keepAttaching(url, log, eagerly));
+    await until("it has been told to", () => stopped !== undefined);
+    await stopped;
+    proxy.close();
+    assert.equal(await triggers(), 0);
+
+    // While its index waits for older transactions.
+    await db.pool.query("select nexus_engine.attach()");
+    const store = await addStore(db.pool);
+    await addSale(db.pool, store, { fecha: new Date(), total: 1 });
+    await pos.query("update public.ventas set total = 2");
+    const sessions = async (which: string) =>
+      (
+        await db.pool.query(
+          `select from pg_stat_activity where datname = current_database()
+           and application_name = 'nexus-attach' and ${which}`,
+        )
+      ).rowCount ?? 0;
+    const building = keepAttaching(db.url, log, { ...eagerly, index: 60_000 });
+    await until("it waits", () =>
+      sessions("wait_event_type = 'Lock' and query like '%create index%'"),
+    );
+    await building.stop();
+    await until("its session has ended", async () => (await sessions("true")) === 0);
   });
 
   for (const call of ["attach", "detach"]) {
