@@ -4,6 +4,8 @@ import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { Pool } from "pg";
+import { LaunchFailed } from "../src/database/embedded/launch.ts";
+import type { Place } from "../src/database/embedded/place.ts";
 import { prepareDatabase } from "../src/database/prepare.ts";
 import { explainFailure, noteTarget } from "../src/database/start-failure.ts";
 import { createLog } from "../src/log.ts";
@@ -175,6 +177,16 @@ describe("a start that fails", () => {
       /\?pgbouncer=true/,
     );
     assert.match(of(new Error("timeout expired")) ?? "", /does not answer within 10 seconds/);
+  });
+
+  it("says so when the disk of the embedded Postgres is full", () => {
+    const place = { log: "/data/postgres.log" } as Place;
+    const full = "FATAL:  could not write lock file: No space left on device\n(exit 1)";
+    assert.match(sentenceFor(new LaunchFailed(place, full)), /^There is no room left on the disk/);
+    assert.equal(
+      sentenceFor(new LaunchFailed(place, "2026-11-28 00:00:00 UTC FATAL:  whatever\n(exit 1)")),
+      "The embedded Postgres did not start: whatever. See /data/postgres.log",
+    );
   });
 
   it("names the port that is taken", async () => {
