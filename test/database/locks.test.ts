@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
 import { pino } from "pino";
-import { keepAttaching } from "../../src/database/attach.ts";
+import { keepAttaching, preparationLock } from "../../src/database/attach.ts";
 import { connect } from "../../src/database/client.ts";
 import { migrate } from "../../src/database/migrate.ts";
 import { prepareDatabase } from "../../src/database/prepare.ts";
@@ -217,6 +217,21 @@ describe("a start that meets a long transaction of the POS", () => {
     assert.equal(rowCount, 0);
     await pos.query("commit");
     assert.deepEqual(await migrate(db.url, log, locks.migration), { applied: files });
+  });
+
+  it("says that it waits for another process that prepares the database, until it is told to stop", async () => {
+    await pos.query("select pg_advisory_lock($1)", [preparationLock]);
+    const lines: string[] = [];
+    const stopping = new AbortController();
+    const heard = pino({ level: "info" }, { write: (line) => void lines.push(line) });
+    const { signal } = stopping;
+    const started = prepareDatabase(db.url, heard, { locks, signal });
+    started.catch(() => {});
+    await until("it says so", () => lines.length > 0);
+    assert.match(lines.join(), /another process is preparing the database/);
+    stopping.abort(new Error("told to stop"));
+    await assert.rejects(started, /told to stop/);
+    assert.equal(lines.length, 1);
   });
 
   it("goes on without an index that cannot be built, and the next start builds it", async () => {
