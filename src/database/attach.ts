@@ -130,7 +130,7 @@ async function users(client: Client): Promise<User[]> {
     where a.pid <> pg_catalog.pg_backend_pid() and exists (
       select from pg_catalog.pg_locks l
       where l.pid = a.pid and l.granted
-        and l.relation = any ('{public.productos, public.ventas, public.detalles_venta}'::regclass[])
+        and l.relation in (select w.relation from nexus_engine.wanted_triggers() w)
         and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
         and l.mode not in ('AccessShareLock', 'RowShareLock'))
     order by a.xact_start limit 5`);

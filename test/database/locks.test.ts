@@ -106,6 +106,15 @@ describe("a start that meets a long transaction of the POS", () => {
     assert.equal(await prepareDatabase(db.url, log, { locks }), true);
   });
 
+  it("says who is in front on whichever table that gets a trigger", async () => {
+    await db.pool.query("select nexus_engine.detach()");
+    await db.pool.query("delete from nexus_engine.detached");
+    await pos.query("lock table public.insights in row exclusive mode");
+    const { lines, heard } = hearing();
+    assert.equal(await prepareDatabase(db.url, heard, { locks }), false);
+    assert.equal(JSON.parse(lines[0] ?? "{}").inUseBy[0]?.application, "pos-report");
+  });
+
   it("does not attach against an operator who detaches at that moment, and stops when it is told to", async () => {
     const attempts = async () =>
       (
