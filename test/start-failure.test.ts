@@ -177,6 +177,10 @@ describe("a start that fails", () => {
       /\?pgbouncer=true/,
     );
     assert.match(of(new Error("timeout expired")) ?? "", /does not answer within 10 seconds/);
+    // The same as a pool has it, such as that of WORKER_DATABASE_URL.
+    const cause = noteTarget(new Error("Connection terminated unexpectedly"), target);
+    const late = new Error("Connection terminated due to connection timeout", { cause });
+    assert.match(explainFailure(late) ?? "", /^Postgres at db:5432 does not answer within 10 s/);
   });
 
   it("says so when the disk of the embedded Postgres is full", () => {
