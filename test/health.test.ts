@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { type AddressInfo, createConnection, createServer, type Socket } from "node:net";
 import { describe, it } from "node:test";
 import type { Pool } from "pg";
 import { createPool } from "../src/database/pools.ts";
@@ -97,8 +98,18 @@ describe("the worker's health", () => {
     const { health, wait } = setUp();
     const db = await createTestDatabase();
     const log = createLog("silent");
-    const nobody = "postgres://nexus:nexus@127.0.0.1:1/nexus";
-    const pool = createPool({ connectionString: nobody, log, max: 2, name: "test" });
+    const { hostname, port } = new URL(db.url);
+    const sockets: Socket[] = [];
+    const proxy = createServer((socket) => {
+      const onward = createConnection(Number(port), hostname);
+      for (const end of [socket, onward]) end.on("error", () => {});
+      sockets.push(socket, onward);
+      socket.pipe(onward).pipe(socket);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    const host = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    const connectionString = Object.assign(new URL(db.url), { host }).toString();
+    const pool = createPool({ connectionString, log, max: 2, name: "test", role: "nexus_worker" });
     const directPool = db.poolAs("nexus_worker");
     const worker = await startWorker({
       pool,
@@ -109,6 +120,8 @@ describe("the worker's health", () => {
       health,
     });
     try {
+      proxy.close();
+      for (const socket of sockets) socket.destroy();
       await db.pool.query(
         "select graphile_worker.add_job('generate_all_insights', max_attempts => 1) from generate_series(1, 4)",
       );

@@ -193,6 +193,21 @@ describe("a start that fails", () => {
     );
   });
 
+  it("finds out that the worker's way through PgBouncer is wrong before a job does", async () => {
+    const pooled = url((u) => {
+      u.password = "geheim";
+      u.search = "?pgbouncer=true";
+    });
+    const failed = await startEngineUnderTest(db.url, { WORKER_DATABASE_URL: pooled }).then(
+      async ({ engine }) => {
+        await engine.stop();
+        assert.fail("it did not fail");
+      },
+      sentenceFor,
+    );
+    assert.match(failed, /does not take the password of the login "postgres"/);
+  });
+
   it("names the port that is taken", async () => {
     const { port } = others.address() as { port: number };
     const failed = await startEngineUnderTest(db.url, { PORT: String(port) }).then(
