@@ -2,7 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
 import { connect } from "./database/client.ts";
 import type { Database } from "./database/open.ts";
-import { signToken } from "./graphql/token.ts";
+import { type ExpectedClaims, signToken } from "./graphql/token.ts";
 
 const day = 24 * 60 * 60;
 
@@ -13,7 +13,11 @@ type StoreInsights = { tipo: string; count: number; mensaje: string };
  * Refreshes up to three stores of the embedded database as their owners would; says what came out,
  * and gives a curl line with a working token that asks for it.
  */
-export async function describeDemo(database: Database, url: string): Promise<string> {
+export async function describeDemo(
+  database: Database,
+  url: string,
+  expectedClaims: ExpectedClaims,
+): Promise<string> {
   const client = await connect(database.ownerUrl, "nexus-demo");
   try {
     const { rows: stores } = await client.query<DemoStore>(
@@ -27,12 +31,13 @@ export async function describeDemo(database: Database, url: string): Promise<str
     const lines: string[] = [];
     for (const store of stores) lines.push(await describeStore(client, store));
     const key = new TextEncoder().encode(database.secretKey);
+    const token = await signToken(first.user_id, key, 7 * day, expectedClaims);
     return `
 ${lines.join("\n")}
 
 Ask as ${first.email} (${first.nombre}), with a token of seven days:
 
-curl -s ${url}/graphql -H 'content-type: application/json' -H 'authorization: Bearer ${await signToken(first.user_id, key, 7 * day)}' \\
+curl -s ${url}/graphql -H 'content-type: application/json' -H 'authorization: Bearer ${token}' \\
   -d '{"query":"{ insights(first: 5, orderBy: URGENCIA) { nodes { tipo nivelUrgencia mensaje } } }"}'
 `;
   } finally {

@@ -20,7 +20,7 @@ async function main(): Promise<void> {
   if (engine.database.embedded) console.log("  SQL       npm run psql");
   if (config.environment === "development") console.log(`  Explore   ${engine.url}/`);
   if (engine.database.embedded && engine.url) {
-    console.log(await describeDemo(engine.database, engine.url));
+    console.log(await describeDemo(engine.database, engine.url, config.expectedClaims));
   }
   await runUntilStopped(engine.log, engine.stop, engine.failed, signalled);
 }

@@ -97,10 +97,11 @@ export function exitWithError(error: unknown): never {
 /** What is printed of an error, before secrets are blotted out. */
 export function sentenceFor(error: unknown): string {
   if (!(error instanceof Error)) return `The start failed: ${error}`;
-  // A migration says which file it was, which is no help where a disk is full.
-  const known = error.name === "MigrationError" || !plain.includes(error.name);
+  const isPlain = plain.includes(error.name);
+  // These say where it was, which is no help where a disk is full.
+  const known = !isPlain || ["MigrationError", "EmbeddedError"].includes(error.name);
   const sentence = known ? explainFailure(error) : undefined;
-  if (plain.includes(error.name)) return sentence ?? error.message;
+  if (isPlain) return sentence ?? error.message;
   return (
     sentence ??
     `The start failed: ${error.message || error.name}. With LOG_LEVEL=debug the log says where.`

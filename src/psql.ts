@@ -15,9 +15,9 @@ async function main(): Promise<void> {
       'npm run psql opens the embedded database; with DATABASE_URL run psql "$DATABASE_URL".',
     );
   }
-  // Ctrl-C is for psql, which ends a statement by it and not itself.
-  process.on("SIGINT", () => {});
   const database = await openDatabase(config, createLog("warn"));
+  // From now on Ctrl-C is for psql, which ends a statement by it and not itself.
+  process.on("SIGINT", () => {});
   try {
     process.exitCode = await psql(new URL(database.ownerUrl), process.argv.slice(2));
     if (process.exitCode === undefined) {

@@ -22,7 +22,7 @@ export type Rebuild = { stores: number; differences: number; first: Difference[]
 /**
  * Compares every rollup of every store with the tickets, each store in a transaction of its own, and
  * repairs them. Changes that are known and wait to be rolled up are no differences.
- * Throws UsageError when rollups are not kept now: while detached.
+ * Throws UsageError when rollups are not kept now: without our triggers.
  */
 export async function rebuildRollups(connectionString: string, log: Logger): Promise<Rebuild> {
   const pool = createPool({
@@ -37,7 +37,9 @@ export async function rebuildRollups(connectionString: string, log: Logger): Pro
       "select nexus_engine.attached()",
     );
     if (!attached[0]?.attached) {
-      throw new UsageError("detached from the POS's tables: no rollups are kept or read");
+      throw new UsageError(
+        "Without our triggers on the POS's tables no rollups are kept or read: after a nexus_engine.detach() call nexus_engine.attach(), otherwise wait until the engine has put them on, see its log.",
+      );
     }
     await pool.query("select nexus_engine.note_horizon()");
     const { rows: stores } = await pool.query<{ id: string }>(

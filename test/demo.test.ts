@@ -3,6 +3,9 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import type { Pool } from "pg";
+import type { Database } from "../src/database/open.ts";
+import { describeDemo } from "../src/demo.ts";
+import { verifyToken } from "../src/graphql/token.ts";
 import { createTestDatabase, type TestDatabase } from "./support/database.ts";
 import { reconcile } from "./support/fixtures.ts";
 
@@ -250,6 +253,22 @@ describe("the demo data", () => {
         await other.drop();
       }
     }
+  });
+
+  it("is shown with a token that the API takes, also where it expects aud and iss", async () => {
+    await db.pool.query(`
+      create function public.end_at_once() returns trigger language plpgsql as $$
+        begin perform nexus_engine.finish_request(new.id, null, 'TEST', 'test'); return null; end $$;
+      create trigger end_at_once after insert on nexus_engine.refresh_request
+        for each row execute function public.end_at_once()`);
+    const secretKey = "una-clave-de-prueba-con-mas-de-32-bytes";
+    const claims = { audience: "nexus", issuer: "pos" };
+    const database = { ownerUrl: db.url, secretKey } as Database;
+    const shown = await describeDemo(database, "http://localhost:4000", claims);
+    const token = /Bearer ([^']+)'/.exec(shown)?.[1] ?? "";
+    const { userId } = await verifyToken(token, [new TextEncoder().encode(secretKey)], claims);
+    const users = await rowsOf("select from public.users where id = $1", [userId]);
+    assert.equal(users.length, 1);
   });
 
   it("takes the present when it is told nothing else", async () => {

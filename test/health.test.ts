@@ -1,8 +1,12 @@
 import assert from "node:assert/strict";
+import { type AddressInfo, createConnection, createServer, type Socket } from "node:net";
 import { describe, it } from "node:test";
+import type { Pool } from "pg";
+import { createPool } from "../src/database/pools.ts";
 import { createHealth } from "../src/health.ts";
 import { createLog } from "../src/log.ts";
 import { startWorker } from "../src/worker/run.ts";
+import { startStockDrain } from "../src/worker/stock-drain.ts";
 import { createTestDatabase } from "./support/database.ts";
 import { settings } from "./support/jobs.ts";
 import { until } from "./support/until.ts";
@@ -88,5 +92,63 @@ describe("the worker's health", () => {
       await worker.stop();
       await db.drop();
     }
+  });
+
+  it("is told of tasks whose own way to the database is closed, such as a PgBouncer that is away", async () => {
+    const { health, wait } = setUp();
+    const db = await createTestDatabase();
+    const log = createLog("silent");
+    const { hostname, port } = new URL(db.url);
+    const sockets: Socket[] = [];
+    const proxy = createServer((socket) => {
+      const onward = createConnection(Number(port), hostname);
+      for (const end of [socket, onward]) end.on("error", () => {});
+      sockets.push(socket, onward);
+      socket.pipe(onward).pipe(socket);
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    const host = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    const connectionString = Object.assign(new URL(db.url), { host }).toString();
+    const pool = createPool({ connectionString, log, max: 2, name: "test", role: "nexus_worker" });
+    const directPool = db.poolAs("nexus_worker");
+    const worker = await startWorker({
+      pool,
+      directPool,
+      concurrency: 2,
+      settings,
+      log,
+      health,
+    });
+    try {
+      proxy.close();
+      for (const socket of sockets) socket.destroy();
+      await db.pool.query(
+        "select graphile_worker.add_job('generate_all_insights', max_attempts => 1) from generate_series(1, 4)",
+      );
+      await until("it is said", () => {
+        wait(30);
+        return health.problems().length === 1;
+      });
+      assert.match(
+        health.problems().join(),
+        /^every task has failed for \d+ s, last with ECONNREFUSED$/,
+      );
+    } finally {
+      await worker.stop();
+      await pool.end();
+      await db.drop();
+    }
+  });
+
+  it("is not told that a drain failed which was stopped in the middle of it", async () => {
+    const { health, wait } = setUp();
+    const connected = Promise.withResolvers<never>();
+    const pool = { connect: () => connected.promise } as unknown as Pool;
+    const drain = startStockDrain(pool, createLog("silent"), health);
+    const stopped = drain.stop();
+    connected.reject(new Error("cut off"));
+    await stopped;
+    wait(60);
+    assert.deepEqual(health.problems(), []);
   });
 });

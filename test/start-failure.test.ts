@@ -4,6 +4,8 @@ import { createServer, type Server } from "node:net";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
 import { Pool } from "pg";
+import { LaunchFailed } from "../src/database/embedded/launch.ts";
+import type { Place } from "../src/database/embedded/place.ts";
 import { prepareDatabase } from "../src/database/prepare.ts";
 import { explainFailure, noteTarget } from "../src/database/start-failure.ts";
 import { createLog } from "../src/log.ts";
@@ -175,6 +177,35 @@ describe("a start that fails", () => {
       /\?pgbouncer=true/,
     );
     assert.match(of(new Error("timeout expired")) ?? "", /does not answer within 10 seconds/);
+    // The same as a pool has it, such as that of WORKER_DATABASE_URL.
+    const cause = noteTarget(new Error("Connection terminated unexpectedly"), target);
+    const late = new Error("Connection terminated due to connection timeout", { cause });
+    assert.match(explainFailure(late) ?? "", /^Postgres at db:5432 does not answer within 10 s/);
+  });
+
+  it("says so when the disk of the embedded Postgres is full", () => {
+    const place = { log: "/data/postgres.log" } as Place;
+    const full = "FATAL:  could not write lock file: No space left on device\n(exit 1)";
+    assert.match(sentenceFor(new LaunchFailed(place, full)), /^There is no room left on the disk/);
+    assert.equal(
+      sentenceFor(new LaunchFailed(place, "2026-11-28 00:00:00 UTC FATAL:  whatever\n(exit 1)")),
+      "The embedded Postgres did not start: whatever. See /data/postgres.log",
+    );
+  });
+
+  it("finds out that the worker's way through PgBouncer is wrong before a job does", async () => {
+    const pooled = url((u) => {
+      u.password = "geheim";
+      u.search = "?pgbouncer=true";
+    });
+    const failed = await startEngineUnderTest(db.url, { WORKER_DATABASE_URL: pooled }).then(
+      async ({ engine }) => {
+        await engine.stop();
+        assert.fail("it did not fail");
+      },
+      sentenceFor,
+    );
+    assert.match(failed, /does not take the password of the login "postgres"/);
   });
 
   it("names the port that is taken", async () => {

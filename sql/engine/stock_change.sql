@@ -33,15 +33,19 @@ as $$
 declare
   lowest double precision := least(old.stock_actual, new.stock_actual) operator(pg_catalog.-) 0.001;
 begin
-  if lowest operator(pg_catalog.>) nexus_engine.default_low_threshold()::double precision and not exists (
-    select from nexus_engine.store_settings s
-    where s.tienda_id operator(pg_catalog.=) new.tienda_id
-      and s.low_stock_threshold::double precision operator(pg_catalog.>=) lowest
-    union all
-    select from nexus_engine.product_settings ps
-    where ps.producto_id operator(pg_catalog.=) new.id and ps.min_stock::double precision operator(pg_catalog.>=) lowest)
-  then
-    return null;
+  -- Apart from the look-up: a condition with a query in it is run as one, also where it is not needed.
+  if lowest operator(pg_catalog.>) nexus_engine.default_low_threshold()::double precision then
+    if not exists (
+      select from nexus_engine.store_settings s
+      where s.tienda_id operator(pg_catalog.=) new.tienda_id
+        and s.low_stock_threshold::double precision operator(pg_catalog.>=) lowest
+      union all
+      select from nexus_engine.product_settings ps
+      where ps.producto_id operator(pg_catalog.=) new.id
+        and ps.min_stock::double precision operator(pg_catalog.>=) lowest)
+    then
+      return null;
+    end if;
   end if;
   insert into nexus_engine.stock_event (tienda_id, producto_id, is_out)
   values (new.tienda_id, new.id, new.is_active and nexus_engine.is_out(new.stock_actual));

@@ -97,7 +97,10 @@ async function attachAlone(
   const end = () => client.end();
   signal.addEventListener("abort", end);
   try {
+    // It may have been stopped while it connected.
     signal.throwIfAborted();
+    // What was stopped must not go on with the lock that the next start waits for.
+    await client.query("set client_connection_check_interval = 250");
     const { rows } = await client.query<{ locked: boolean }>(
       "select pg_try_advisory_lock($1) as locked",
       [preparationLock],
@@ -127,7 +130,7 @@ async function users(client: Client): Promise<User[]> {
     where a.pid <> pg_catalog.pg_backend_pid() and exists (
       select from pg_catalog.pg_locks l
       where l.pid = a.pid and l.granted
-        and l.relation = any ('{public.productos, public.ventas, public.detalles_venta, public.insights}'::regclass[])
+        and l.relation in (select w.relation from nexus_engine.wanted_triggers() w)
         and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
         and l.mode not in ('AccessShareLock', 'RowShareLock'))
     order by a.xact_start limit 5`);

@@ -59,7 +59,11 @@ export async function openDatabase(
     log: { info: (message) => log.info(message), warn: (message) => log.warn(message) },
   });
   try {
-    const close = await prepare(server.connectionString, log, { createPos: true, demo: true });
+    const close = await prepare(server.connectionString, log, {
+      createPos: true,
+      demo: true,
+      signal,
+    });
     return {
       ownerUrl: server.connectionString,
       workerUrl: server.connectionString,

@@ -14,10 +14,7 @@ import { explainFailure, noteTarget } from "./start-failure.ts";
 /** How long a start waits for a database that starts as well, or that is failing over. */
 const usualPatienceMs = 30_000;
 
-/**
- * The longest wait for a lock: of a migration, of our triggers (which ask for the POS's tables 25 ms at a
- * time), and of an index, which makes nobody wait.
- */
+/** How long to wait for a lock: of a migration, and of the others as attach.ts says. */
 const lockTimeouts = { migration: 5_000, ...attachLocks };
 
 export type PreparationOptions = {
@@ -82,7 +79,7 @@ async function prepare(
   const client = await connect(ownerUrl, "nexus-prepare");
   try {
     await checkServer(client);
-    await lockPreparation(client, signal);
+    await lockPreparation(client, log, signal);
     let problems = await posProblems(client);
     if (problems.length > 0 && createPos) {
       await createPosSchema(client);
@@ -125,13 +122,19 @@ async function checkServer(client: Client): Promise<void> {
 }
 
 /** Tries again and again: a session that waits inside a statement would block a concurrent index build. */
-async function lockPreparation(client: Client, signal: AbortSignal | undefined): Promise<void> {
-  for (;;) {
+async function lockPreparation(
+  client: Client,
+  log: Logger,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (let tried = 0; ; tried += 1) {
     const { rows } = await client.query<{ locked: boolean }>(
       "select pg_try_advisory_lock($1) as locked",
       [preparationLock],
     );
     if (rows[0]?.locked) return;
+    // That may be long, where it builds an index.
+    if (tried === 0) log.info("another process is preparing the database: waiting for it");
     await pause(100, signal);
   }
 }

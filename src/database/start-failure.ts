@@ -121,7 +121,7 @@ function onTheWay(code: string, at: string, target: Target, error: Error): strin
     case "ERR_TLS_CERT_ALTNAME_INVALID":
       return `The certificate of ${at} is made for another name than "${host}": connect by that name (see sslmode in the README).`;
   }
-  if (/timeout e|timeout exceeded/.test(message)) {
+  if (/timeout e|connection timeout/.test(message)) {
     return `${at} does not answer within 10 seconds: check host and port in the URL, the network and firewalls.`;
   }
   if (/does not support SSL/.test(message)) {

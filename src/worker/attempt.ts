@@ -1,6 +1,7 @@
 import type { Task } from "graphile-worker";
 import type { Pool } from "pg";
 import type { z } from "zod";
+import { isAway } from "../database/away.ts";
 import { expectation } from "../expectations.ts";
 import type { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
@@ -22,8 +23,8 @@ const shownProblems = 5;
 const farewellMs = 10_000;
 
 /**
- * SQLSTATEs that would fail other jobs as well: no connection, no write, no isolation, no rights, no such
- * table, no resources.
+ * SQLSTATEs that would fail other jobs as well, besides those of a database that is away: no connection, no
+ * write, no isolation, no rights, no such table, no resources.
  */
 const notTheJobs = /^(08|25|28|3D|40|42|53|57P|58|XX)...?/;
 
@@ -90,7 +91,9 @@ export function toGraphileTask(
     if (failure) log.error({ err: failed, outcome: failure.outcome, ms }, "failed");
     else log[didNothing(counts) ? "debug" : "info"]({ ...counts, ms }, "done");
     if (!failure) health?.succeeded("every task");
-    else if (notTheJobs.test(failure.code)) health?.failed("every task", failed, job.id);
+    else if (notTheJobs.test(failure.code) || isAway(failed)) {
+      health?.failed("every task", failed, job.id);
+    }
     const kept = await run.finish(failure ?? { outcome: "succeeded", counts }).finally(() => {
       // A worker that was frozen for long, and robbed, may be running its next attempt already.
       if (running.get(job.id) === aborting) running.delete(job.id);

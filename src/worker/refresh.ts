@@ -40,7 +40,9 @@ export async function refreshStores(
       await putBack(context, payload.tiendas, request);
       return { heldUp: payload.tiendas.length };
     }
-    if (payload.tiendas.length > 1 && codeOf(error) === "57014") return splitInHalves(context);
+    if (payload.tiendas.length > 1 && codeOf(error) === "57014") {
+      return splitInHalves(context, request);
+    }
     if (request && payload.request_id && (lastAttempt || isPermanent(error))) {
       await failRequest(context, payload.request_id, error);
     }
@@ -224,18 +226,19 @@ async function failRequest(
   );
 }
 
-/** A batch that ran into the time limit goes on as two smaller ones. */
-async function splitInHalves({
-  payload,
-  transaction,
-  log,
-}: TaskContext<RefreshPayload>): Promise<Record<string, unknown>> {
+/** A batch that ran into the time limit goes on as two smaller ones; its request goes with its store. */
+async function splitInHalves(
+  { payload, transaction, log }: TaskContext<RefreshPayload>,
+  request: Request | undefined,
+): Promise<Record<string, unknown>> {
   const half = Math.ceil(payload.tiendas.length / 2);
+  const { request_id, ...rest } = { ...payload, force: request?.force ?? payload.force };
   await transaction(async (client) => {
     for (const tiendas of [payload.tiendas.slice(0, half), payload.tiendas.slice(half)]) {
+      const ofRequest = !request || tiendas.includes(request.tienda);
       await client.query(
         "select graphile_worker.add_job('refresh_stores', $1, max_attempts => 5)",
-        [JSON.stringify({ ...payload, tiendas })],
+        [JSON.stringify({ ...rest, tiendas, ...(ofRequest && { request_id }) })],
       );
     }
   });

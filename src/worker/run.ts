@@ -48,6 +48,8 @@ export async function startWorker({
   health = createHealth(),
   tasksDir,
 }: WorkerOptions): Promise<RunningWorker> {
+  // What is wrong with that way would otherwise be found out by jobs, which fail for good.
+  if (pool !== directPool) await pool.query("select 1");
   const running: Running = new Map();
   const ledger = createLedger(directPool, log);
   const taskList = await loadTasks({ settings, log, health, ledger, pool, running }, tasksDir);

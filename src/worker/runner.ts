@@ -46,7 +46,10 @@ export async function startRunner({
   events.on("pool:listen:notification", ({ message, workerPool }) => {
     if (!disarm(message)) return;
     breakingMigration(pool).then(
-      (latest) => latest > migration && workerPool.gracefulShutdown(),
+      (latest) => {
+        // How that goes is told by `ended`.
+        if (latest > migration) Promise.resolve(workerPool.gracefulShutdown()).catch(() => {});
+      },
       (err: unknown) => log.warn({ err }, "could not look for migrations of the queue"),
     );
   });

@@ -61,6 +61,8 @@ async function drainUntil(
         health?.succeeded("the drain of the stock outbox"),
       );
     } catch (err) {
+      // Cut off by the stop.
+      if (signal.aborted) return;
       health?.failed("the drain of the stock outbox", err);
       log.error({ err }, "the stock outbox could not be drained, trying again");
       await sleep(retryMs, undefined, { signal }).catch(() => {});

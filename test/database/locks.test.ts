@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
-import { once } from "node:events";
-import { type AddressInfo, createConnection, createServer } from "node:net";
+import { createConnection, createServer } from "node:net";
 import { afterEach, beforeEach, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
 import { pino } from "pino";
-import { keepAttaching } from "../../src/database/attach.ts";
+import { keepAttaching, preparationLock } from "../../src/database/attach.ts";
 import { connect } from "../../src/database/client.ts";
 import { migrate } from "../../src/database/migrate.ts";
 import { prepareDatabase } from "../../src/database/prepare.ts";
@@ -109,6 +108,15 @@ describe("a start that meets a long transaction of the POS", () => {
     assert.equal(await prepareDatabase(db.url, log, { locks }), true);
   });
 
+  it("says who is in front on whichever table that gets a trigger", async () => {
+    await db.pool.query("select nexus_engine.detach()");
+    await db.pool.query("delete from nexus_engine.detached");
+    await pos.query("lock table public.insights in row exclusive mode");
+    const { lines, heard } = hearing();
+    assert.equal(await prepareDatabase(db.url, heard, { locks }), false);
+    assert.equal(JSON.parse(lines[0] ?? "{}").inUseBy[0]?.application, "pos-report");
+  });
+
   it("does not attach against an operator who detaches at that moment, and stops when it is told to", async () => {
     const attempts = async () =>
       (
@@ -140,23 +148,46 @@ describe("a start that meets a long transaction of the POS", () => {
     assert.equal(rowCount, 1);
   });
 
-  it("does nothing more when it is told to stop while it connects", async () => {
+  it("leaves nothing behind that holds up the next start, whenever it is told to stop", async () => {
     await db.pool.query("select nexus_engine.detach()");
     await db.pool.query("delete from nexus_engine.detached");
-    const target = new URL(db.url);
-    const between = createServer((socket) => {
-      stopped = attaching.stop();
-      socket.pipe(createConnection(Number(target.port), target.hostname)).pipe(socket);
+    // While it connects.
+    const server = new URL(db.url);
+    const attaching: { stop: () => Promise<void> }[] = [];
+    const proxy = createServer((socket) => {
+      stopped = attaching[0]?.stop();
+      const onward = createConnection(Number(server.port), server.hostname);
+      for (const end of [socket, onward]) end.on("error", () => {});
+      socket.pipe(onward).pipe(socket);
     });
-    await once(between.listen(0, "127.0.0.1"), "listening");
-    const url = new URL(db.url);
-    url.host = `127.0.0.1:${(between.address() as AddressInfo).port}`;
     let stopped: Promise<void> | undefined;
-    const attaching = keepAttaching(url.href, log, eagerly);
-    await attaching.ended;
+    await new Promise<void>((resolve) => proxy.listen(0, "127.0.0.1", resolve));
+    const { port } = proxy.address() as { port: number };
+    const url = Object.assign(new URL(db.url), { host: `127.0.0.1:${port}` }).toString();
+    attaching.push(keepAttaching(url, log, eagerly));
+    await until("it has been told to", () => stopped !== undefined);
     await stopped;
-    between.close();
+    proxy.close();
     assert.equal(await triggers(), 0);
+
+    // While its index waits for older transactions.
+    await db.pool.query("select nexus_engine.attach()");
+    const store = await addStore(db.pool);
+    await addSale(db.pool, store, { fecha: new Date(), total: 1 });
+    await pos.query("update public.ventas set total = 2");
+    const sessions = async (which: string) =>
+      (
+        await db.pool.query(
+          `select from pg_stat_activity where datname = current_database()
+           and application_name = 'nexus-attach' and ${which}`,
+        )
+      ).rowCount ?? 0;
+    const building = keepAttaching(db.url, log, { ...eagerly, index: 60_000 });
+    await until("it waits", () =>
+      sessions("wait_event_type = 'Lock' and query like '%create index%'"),
+    );
+    await building.stop();
+    await until("its session has ended", async () => (await sessions("true")) === 0);
   });
 
   for (const call of ["attach", "detach"]) {
@@ -197,6 +228,21 @@ describe("a start that meets a long transaction of the POS", () => {
     assert.equal(rowCount, 0);
     await pos.query("commit");
     assert.deepEqual(await migrate(db.url, log, locks.migration), { applied: files });
+  });
+
+  it("says that it waits for another process that prepares the database, until it is told to stop", async () => {
+    await pos.query("select pg_advisory_lock($1)", [preparationLock]);
+    const lines: string[] = [];
+    const stopping = new AbortController();
+    const heard = pino({ level: "info" }, { write: (line) => void lines.push(line) });
+    const { signal } = stopping;
+    const started = prepareDatabase(db.url, heard, { locks, signal });
+    started.catch(() => {});
+    await until("it says so", () => lines.length > 0);
+    assert.match(lines.join(), /another process is preparing the database/);
+    stopping.abort(new Error("told to stop"));
+    await assert.rejects(started, /told to stop/);
+    assert.equal(lines.length, 1);
   });
 
   it("goes on without an index that cannot be built, and the next start builds it", async () => {

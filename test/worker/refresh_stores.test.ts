@@ -144,15 +144,21 @@ describe("refresh_stores", () => {
     assert.deepEqual(await active(id), ["STOCK_BAJO"]);
   });
 
-  it("goes on as two halves when a batch runs into the time limit", async () => {
+  it("goes on as two halves when a batch runs into the time limit, its request with its store", async () => {
     const stores = [await store(5), await store(5), await store(5)];
+    const { rows: requests } = await db.pool.query(
+      "select * from nexus_engine.request_refresh($1)",
+      [stores[0]],
+    );
+    const request_id = requests[0].id;
+    await db.pool.query("delete from graphile_worker._private_jobs");
     await db.pool.query(
       `create function public.dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(0.15); return new; end $$;
        create trigger dawdle before insert on nexus_engine.open_insight for each row execute function public.dawdle()`,
     );
     await db.pool.query(
       "select graphile_worker.add_job('refresh_stores', $1, job_key => 'probe')",
-      [JSON.stringify({ tiendas: stores, tipos: ["STOCK_BAJO"] })],
+      [JSON.stringify({ tiendas: stores, tipos: ["STOCK_BAJO"], request_id })],
     );
     await runJobs(worker, { settings: { jobTimeLimitMs: 400 } });
     await db.pool.query("drop function public.dawdle() cascade");
@@ -165,5 +171,6 @@ describe("refresh_stores", () => {
       "select count(*)::int as splits from nexus_engine.job_run where counts ? 'split'",
     );
     assert.equal(rows[0].splits, 1);
+    assert.equal((await requestOf(request_id)).status, "succeeded");
   });
 });
