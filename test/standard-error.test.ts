@@ -17,9 +17,9 @@ it("what libraries print, and warnings of Node, come through the log, cut and wi
   assert.deepEqual(
     told.map(({ level, msg }) => [level, msg]),
     [
-      [50, "Unexpected error occurred:"],
-      [40, "postgres://[login]@host/db"],
-      [40, "a warning"],
+      ["error", "Unexpected error occurred:"],
+      ["warn", "postgres://[login]@host/db"],
+      ["warn", "a warning"],
     ],
   );
   assert.match(told[0].err.message, /^bad: x+… \(60005 characters\)$/);

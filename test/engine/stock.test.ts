@@ -10,6 +10,7 @@ import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { drainOutbox } from "../support/drain.ts";
 import { addProduct, addStore, reconcile, setSettings, setStock } from "../support/fixtures.ts";
 import { runJobs } from "../support/jobs.ts";
+import { until } from "../support/until.ts";
 
 const migration = join(import.meta.dirname, "../../sql/migrations/0021_thresholds_and_units.sql");
 
@@ -244,7 +245,11 @@ describe("a stock crossing", () => {
       "insert into nexus_engine.product_settings (tienda_id, producto_id, min_stock) values ($1, $2, 1000000)",
       [others, own],
     );
-    await drain();
+    // Changed thresholds have their stores looked at whole until the transactions of that time have ended.
+    await until("no store is looked at whole", async () => {
+      await drain();
+      return (await db.pool.query("select from nexus_engine.stock_recheck")).rowCount === 0;
+    });
     assert.deepEqual(await active(others), ["STOCK_BAJO 900"]);
     for (const product of [seen, own, plenty, some]) await setStock(db.pool, product, 20.0004);
     assert.deepEqual(
