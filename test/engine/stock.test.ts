@@ -247,8 +247,12 @@ describe("a stock crossing", () => {
     );
     // Changed thresholds have their stores looked at whole until the transactions of that time have ended.
     await until("no store is looked at whole", async () => {
-      await drain();
-      return (await db.pool.query("select from nexus_engine.stock_recheck")).rowCount === 0;
+      await reconcile(db.pool, [store, high, others], new Date(), ["STOCK_BAJO"]);
+      const { rowCount } = await db.pool.query(
+        "select from nexus_engine.stock_recheck where tienda_id = any ($1)",
+        [[store, high, others]],
+      );
+      return rowCount === 0;
     });
     assert.deepEqual(await active(others), ["STOCK_BAJO 900"]);
     for (const product of [seen, own, plenty, some]) await setStock(db.pool, product, 20.0004);

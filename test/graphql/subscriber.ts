@@ -48,7 +48,8 @@ export async function connect(
   });
   return {
     closed: closed.promise,
-    close: () => void client.dispose(),
+    // It rejects with how the connection ended, which `closed` tells.
+    close: () => void Promise.resolve(client.dispose()).catch(() => {}),
     subscribe: (query, variables) => listenTo(client, query, variables),
   };
 }
