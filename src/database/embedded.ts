@@ -83,12 +83,11 @@ export async function startEmbedded(options: EmbeddedOptions): Promise<EmbeddedP
     const startAgain = async () => {
       while (!stopping) {
         try {
-          current = await withLock(
-            place.lock,
-            onWait,
-            async () => (await open(place, log, settings)).session,
-          );
-          return startAgainWhenLost();
+          return await withLock(place.lock, onWait, async () => {
+            current = (await open(place, log, settings)).session;
+            // At once: a server that is lost again while the lock is given back would not be noticed.
+            startAgainWhenLost();
+          });
         } catch (error) {
           log.warn(`Postgres could not be started again: ${(error as Error).message}`);
           await sleep(AGAIN_MS);
