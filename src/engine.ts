@@ -62,6 +62,7 @@ export async function startEngine(
         "worker",
         () => startWorker({ pool, directPool, concurrency, settings: config, log, health }),
         log,
+        health,
       );
       failed = worker.failed;
       stops.push(() => worker.stop());

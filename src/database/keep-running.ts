@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
+import type { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import { backoff, isAway } from "./away.ts";
 
@@ -20,13 +21,16 @@ const steadyMs = 60_000;
 /**
  * Starts something that ends when Postgres goes away, and starts it again when it has ended without
  * having been told to: with back-off, until Postgres is there again. The first start is not repeated.
+ * What cannot be started again is told to `health`, by its name.
  */
 export async function keepRunning(
   name: string,
   start: () => Promise<Running>,
   log: Logger,
+  health: Pick<Health, "failed" | "succeeded">,
   limits: { firstMs: number; mostMs: number } = { firstMs: 250, mostMs: 10_000 },
 ): Promise<KeptRunning> {
+  const work = `the start of the ${name}`;
   const stopping = new AbortController();
   const failure = Promise.withResolvers<never>();
   failure.promise.catch(() => {});
@@ -58,10 +62,12 @@ export async function keepRunning(
       if (stopping.signal.aborted) return undefined;
       try {
         const again = await start();
+        health.succeeded(work);
         log.warn(`the ${name} runs again`);
         return again;
       } catch (err) {
         if (!isAway(err)) throw err;
+        health.failed(work, err);
         log.warn({ err }, `the ${name} cannot start yet`);
       }
     }

@@ -79,6 +79,8 @@ async function prepare(
   const client = await connect(ownerUrl, "nexus-prepare");
   try {
     await checkServer(client);
+    // A start that is killed while it builds an index must not go on with the lock that the next one waits for.
+    await client.query("set client_connection_check_interval = 250");
     await lockPreparation(client, log, signal);
     let problems = await posProblems(client);
     if (problems.length > 0 && createPos) {

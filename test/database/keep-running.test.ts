@@ -3,9 +3,11 @@ import { describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { backoff } from "../../src/database/away.ts";
 import { keepRunning, type Running } from "../../src/database/keep-running.ts";
+import { createHealth } from "../../src/health.ts";
 import { createLog } from "../../src/log.ts";
 
 const log = createLog("silent");
+const health = () => createHealth();
 const quick = { firstMs: 1, mostMs: 4 };
 const away = () => Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
 
@@ -37,7 +39,7 @@ function worker(failures: (Error | undefined)[] = []) {
 describe("what is kept running", () => {
   it("is started again when it ends by itself, however that is, until Postgres is there", async () => {
     const { counts, start, end } = worker([undefined, away(), away(), undefined, undefined]);
-    const kept = await keepRunning("worker", start, log, quick);
+    const kept = await keepRunning("worker", start, log, health(), quick);
     end();
     while (counts.started < 4 || counts.running < 1) await sleep(1);
     assert.deepEqual(counts, { started: 4, running: 1 });
@@ -49,10 +51,31 @@ describe("what is kept running", () => {
     assert.equal(counts.started, 5);
   });
 
+  it("is a problem of this process while it cannot be started again", async () => {
+    let now = 0;
+    const told = createHealth(() => now);
+    const { counts, start, end } = worker([undefined, away(), away(), undefined]);
+    const kept = await keepRunning("worker", start, log, told, { firstMs: 20, mostMs: 20 });
+    end();
+    while (counts.started < 2) await sleep(1);
+    now = 31_000;
+    while (told.problems().length === 0) await sleep(1);
+    assert.deepEqual(told.problems(), [
+      "the start of the worker has failed for 31 s, last with ECONNREFUSED",
+    ]);
+    while (counts.running < 1) await sleep(1);
+    await sleep(1);
+    assert.deepEqual(told.problems(), []);
+    await kept.stop();
+  });
+
   it("fails when it cannot be started for a reason that will not pass, the first time at once", async () => {
-    await assert.rejects(keepRunning("worker", worker([away()]).start, log, quick), /ECONNREFUSED/);
+    await assert.rejects(
+      keepRunning("worker", worker([away()]).start, log, health(), quick),
+      /ECONNREFUSED/,
+    );
     const { counts, start, end } = worker([undefined, new Error("no such function")]);
-    const kept = await keepRunning("worker", start, log, quick);
+    const kept = await keepRunning("worker", start, log, health(), quick);
     end();
     await assert.rejects(kept.failed, /no such function/);
     await kept.stop();
@@ -61,7 +84,10 @@ describe("what is kept running", () => {
 
   it("stops while it waits, and while it is being started", async () => {
     const waiting = worker([undefined, away()]);
-    const first = await keepRunning("worker", waiting.start, log, { firstMs: 1, mostMs: 60_000 });
+    const first = await keepRunning("worker", waiting.start, log, health(), {
+      firstMs: 1,
+      mostMs: 60_000,
+    });
     waiting.end();
     while (waiting.counts.started < 2) await sleep(1);
     await first.stop();
@@ -77,6 +103,7 @@ describe("what is kept running", () => {
         return start();
       },
       log,
+      health(),
       quick,
     );
     end();

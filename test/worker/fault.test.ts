@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { keepRunning } from "../../src/database/keep-running.ts";
+import { createHealth } from "../../src/health.ts";
 import { createLog } from "../../src/log.ts";
 import type { TestDatabase } from "../support/database.ts";
 import { until } from "../support/until.ts";
@@ -33,6 +34,7 @@ describe("a worker that Graphile Worker ends by a fault", () => {
         return startProbeWorker(db.url);
       },
       createLog("silent"),
+      createHealth(),
     );
     try {
       const first = await addProbe(db, { name: "first" });
