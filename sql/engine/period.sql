@@ -204,12 +204,3 @@ as $$
         then least(ends_at, announced_at + nexus_engine.rolled_up_after())
       else ends_at end
 $$;
-
--- What the release before called; p_recheck says nothing any more. The next release drops it.
-create or replace function nexus_engine.due_periods(
-  p_tipo text, p_tiendas uuid[], p_as_of timestamptz, p_recheck boolean
-) returns table (tienda_id uuid, subject text, announced_at timestamptz)
-language sql stable
-as $$
-  select d.tienda_id, d.subject, d.ask_as_of from nexus_engine.due_periods_v2(p_tipo, p_tiendas, p_as_of) d
-$$;

@@ -103,6 +103,7 @@ create or replace function nexus_engine.tell_periods(
 as $$
 declare
   changes nexus_engine.change[];
+  differing nexus_engine.change[];
   fresh nexus_engine.announcement[];
   corrected nexus_engine.announcement[];
   resolved nexus_engine.announcement[];
@@ -152,8 +153,9 @@ begin
   )
   select coalesce(array_agg(row(t.tienda_id, t.id, 'new')::nexus_engine.announcement), '{}') into fresh from told t;
 
-  corrected := nexus_engine.correct_periods(p_tipo, array(select c from unnest(changes) c where c.shown and c.mensaje is not null));
-  updated := cardinality(array(select c from unnest(changes) c where c.shown and c.mensaje is not null));
+  differing := array(select c from unnest(changes) c where c.shown and c.mensaje is not null);
+  updated := cardinality(differing);
+  corrected := nexus_engine.correct_periods(p_tipo, differing);
   resolved := nexus_engine.withdraw_periods(array(select c.shown_id from unnest(changes) c where c.shown and c.mensaje is null), p_as_of);
   if cardinality(fresh) > 0 then
     resolved := resolved || nexus_engine.archive_predecessors(p_tipo,

@@ -79,3 +79,27 @@ returns text language sql stable parallel safe
 as $$
   select nexus_engine.es_amount(value, nexus_engine.unit_of(producto_tipo, null))
 $$;
+
+create or replace function nexus_engine.due_periods(
+  p_tipo text, p_tiendas uuid[], p_as_of timestamptz, p_recheck boolean
+) returns table (tienda_id uuid, subject text, announced_at timestamptz)
+language sql stable
+as $$
+  select d.tienda_id, d.subject, d.ask_as_of from nexus_engine.due_periods_v2(p_tipo, p_tiendas, p_as_of) d
+$$;
+
+create or replace function nexus_engine.sold_by_day(p_tienda_id uuid, p_first date, p_last date, p_until timestamptz)
+returns table (day date, total numeric, tickets bigint, unusable bigint)
+language sql stable parallel safe
+as $$
+  select d.day, d.total, d.tickets, d.unusable
+  from nexus_engine.sold_by_day_v2(p_tienda_id, p_first, p_last, p_until) d
+$$;
+
+create or replace function nexus_engine.sold_by_method(p_tienda_id uuid, p_first date, p_last date, p_until timestamptz)
+returns table (metodo_pago text, total numeric, tickets bigint)
+language sql stable parallel safe
+as $$
+  select m.metodo_pago, m.total, m.tickets
+  from nexus_engine.sold_by_method_v2(p_tienda_id, p_first, p_last, p_until) m
+$$;

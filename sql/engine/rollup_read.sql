@@ -70,15 +70,6 @@ as $$
   ) t
 $$;
 
--- What the release before called. The next release drops it.
-create or replace function nexus_engine.sold_by_day(p_tienda_id uuid, p_first date, p_last date, p_until timestamptz)
-returns table (day date, total numeric, tickets bigint, unusable bigint)
-language sql stable parallel safe
-as $$
-  select d.day, d.total, d.tickets, d.unusable
-  from nexus_engine.sold_by_day_v2(p_tienda_id, p_first, p_last, p_until) d
-$$;
-
 -- The same by hour of the store's clock, over all these days.
 create or replace function nexus_engine.sold_by_hour(p_tienda_id uuid, p_first date, p_last date, p_until timestamptz)
 returns table (hour int, total numeric, tickets bigint)
@@ -129,15 +120,6 @@ as $$
     where v.total is not null
   ) s
   group by s.metodo_pago
-$$;
-
--- What the release before called. The next release drops it.
-create or replace function nexus_engine.sold_by_method(p_tienda_id uuid, p_first date, p_last date, p_until timestamptz)
-returns table (metodo_pago text, total numeric, tickets bigint)
-language sql stable parallel safe
-as $$
-  select m.metodo_pago, m.total, m.tickets
-  from nexus_engine.sold_by_method_v2(p_tienda_id, p_first, p_last, p_until) m
 $$;
 
 -- The same by product, from the lines of the tickets; lines without a usable quantity or amount are
