@@ -2,12 +2,10 @@ import { execFile } from "node:child_process";
 import { availableParallelism, cpus, totalmem } from "node:os";
 import { join, resolve } from "node:path";
 import { promisify } from "node:util";
-import { Client, type Pool } from "pg";
+import { Client } from "pg";
 import { readConfig } from "../../src/config.ts";
 import { startEmbedded } from "../../src/database/embedded.ts";
 import { createPool } from "../../src/database/pools.ts";
-import { signToken } from "../../src/graphql/token.ts";
-import { startHttp } from "../../src/http.ts";
 import { createLog } from "../../src/log.ts";
 import { openDataset } from "./dataset.ts";
 import { benchGuide } from "./guide.ts";
@@ -21,6 +19,7 @@ import {
   reconcileAll,
   settle,
 } from "./refresh.ts";
+import { withBenchServer } from "./server.ts";
 
 /**
  * What the engine does for 1,000 stores, and the GraphQL API on top: `npx node test/bench/engine.ts`, on an
@@ -88,46 +87,19 @@ Postgres ${rows[0]?.version}: ${rows[0]?.settings}`);
 }
 
 /** The real server in this process, asked by another one. */
-async function benchHttp(bench: Bench, url: string): Promise<void> {
+async function benchHttp(bench: Bench, databaseUrl: string): Promise<void> {
   await empty(bench);
   await reconcileAll(bench, bench.stores.length);
   await settle(bench);
-  const log = createLog("warn");
-  const key = new TextEncoder().encode("the key of a benchmark, worth nothing");
-  const pool: Pool = createPool({
-    connectionString: url,
-    log,
-    max: 10,
-    name: "nexus-bench-http",
-    role: "nexus_server",
-  });
-  const http = await startHttp({
-    host: "127.0.0.1",
-    port: 0,
-    nextFreePort: false,
-    environment: "production",
-    secretKeys: [key],
-    pool,
-    statementTimeoutMs: 10_000,
-    log,
-    isReady: async () => true,
-  });
-  try {
+  await withBenchServer(databaseUrl, 10, async ({ url, tokenOf }) => {
     const { rows } = await bench.owner.query<{ id: string }>(
       "select id from public.users order by id limit 1",
     );
-    const token = await signToken(rows[0]?.id ?? "", key, 600);
+    const token = await tokenOf(rows[0]?.id ?? "");
     const client = join(import.meta.dirname, "http.ts");
-    const { stdout } = await promisify(execFile)(process.execPath, [
-      client,
-      `${http.url}/graphql`,
-      token,
-    ]);
+    const { stdout } = await promisify(execFile)(process.execPath, [client, url, token]);
     printHttp(JSON.parse(stdout));
-  } finally {
-    await http.close();
-    await pool.end();
-  }
+  });
 }
 
 await main();

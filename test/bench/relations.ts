@@ -1,12 +1,11 @@
 import { Pool } from "pg";
 import { createPool } from "../../src/database/pools.ts";
-import { signToken } from "../../src/graphql/token.ts";
-import { startHttp } from "../../src/http.ts";
 import { createLog } from "../../src/log.ts";
 import { addStore, addUser, reconcile } from "../support/fixtures.ts";
 import { cpuOf } from "./cpu.ts";
 import { withBenchDatabase } from "./database.ts";
 import { median, milliseconds, printTable, timed } from "./figures.ts";
+import { withBenchServer } from "./server.ts";
 
 /**
  * Every field of the schema that follows a relation, lists or counts, of a store with 2,000 and of one with
@@ -139,7 +138,6 @@ async function measure(
 
 async function bench(url: string): Promise<void> {
   const log = createLog("warn");
-  const key = new TextEncoder().encode("the key of a benchmark, worth nothing");
   const owner = new Pool({ connectionString: url, max: 1 });
   const worker = createPool({
     connectionString: url,
@@ -148,31 +146,15 @@ async function bench(url: string): Promise<void> {
     name: "nexus-bench",
     role: "nexus_worker",
   });
-  const pool = createPool({
-    connectionString: url,
-    log,
-    max: 3,
-    name: "nexus-bench-http",
-    role: "nexus_server",
-  });
-  const http = await startHttp({
-    host: "127.0.0.1",
-    port: 0,
-    nextFreePort: false,
-    environment: "production",
-    secretKeys: [key],
-    pool,
-    statementTimeoutMs: 10_000,
-    log,
-    isReady: async () => true,
-  });
   try {
     const figures: Figures[][] = [];
-    for (const { insights } of sizes) {
-      const shop = await open(owner, worker, insights);
-      const token = await signToken(shop.user, key, 3_600);
-      figures.push(await measure(`${http.url}/graphql`, token, shop.ids, owner));
-    }
+    await withBenchServer(url, 3, async (server) => {
+      for (const { insights } of sizes) {
+        const shop = await open(owner, worker, insights);
+        const token = await server.tokenOf(shop.user);
+        figures.push(await measure(server.url, token, shop.ids, owner));
+      }
+    });
     printTable(
       `One request alone, medians of ${rounds}`,
       [
@@ -188,8 +170,6 @@ async function bench(url: string): Promise<void> {
       ]),
     );
   } finally {
-    await http.close();
-    await pool.end();
     await worker.end();
     await owner.end();
   }
