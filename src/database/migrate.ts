@@ -35,7 +35,7 @@ const formerTexts = new Map([
   ],
 ]);
 
-type SqlFile = { name: string; text: string; sha256: string };
+export type SqlFile = { name: string; text: string; sha256: string };
 
 async function sqlFiles(folder: string): Promise<SqlFile[]> {
   const names = (await readdir(join(sqlDir, folder)))
@@ -48,6 +48,11 @@ async function sqlFiles(folder: string): Promise<SqlFile[]> {
       return { name: `${folder}/${name}`, text, sha256 };
     }),
   );
+}
+
+/** The files of these folders of sql, in order. */
+export async function sqlFilesOf(folders: string[]): Promise<SqlFile[]> {
+  return (await Promise.all(folders.map(sqlFiles))).flat();
 }
 
 /** Runs one file and puts its name into the error, which Postgres does not know. */

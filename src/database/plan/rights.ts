@@ -1,0 +1,113 @@
+import type { Client } from "pg";
+import { posProblems } from "../pos.ts";
+import { asScript, type Lacking, type Logins, lackingRights } from "../rights.ts";
+import { type Finding, fact, look, must, note, type Section } from "./section.ts";
+
+/** What lacks, ready to paste; what hides rows is told with it, because one script is to be enough. */
+export async function rightsSection(client: Client, logins: Logins): Promise<Section> {
+  const lacking = await lackingRights(client, logins);
+  const findings: Finding[] =
+    lacking.length === 0
+      ? [fact(`Nothing lacks: ${whoIsWho(logins)}.`)]
+      : [
+          must(
+            `Rights lack (${whoIsWho(logins)}). This is all, in this order; paste it into psql, connected to this database:`,
+            asScript(lacking),
+          ),
+        ];
+  if (lacking.some(({ statements }) => statements.some((sql) => / login;$/.test(sql)))) {
+    findings.push(
+      note(
+        "Logins are made without a password: give each one afterwards (\\password NAME in psql).",
+      ),
+    );
+  }
+  return { title: "Rights", findings };
+}
+
+function whoIsWho({ migration, worker, server }: Logins): string {
+  return `${migration} migrates and attaches, ${worker ?? migration} runs the worker, ${server ?? migration} the API`;
+}
+
+type Secured = { name: string; forced: boolean; policies: string[] | null };
+
+/** Row security: which tables have it, and how to let us through. */
+export async function rowSecuritySection(client: Client, logins: Logins): Promise<Section> {
+  const { rows } = await client.query<Secured>(
+    `select c.relname as name, c.relforcerowsecurity as forced,
+       (select array_agg(p.polname::text order by p.polname) from pg_catalog.pg_policy p where p.polrelid = c.oid) as policies
+     from pg_catalog.pg_class c
+     where c.relnamespace = 'public'::regnamespace and c.relrowsecurity
+       and c.relname in ('tiendas', 'users', 'productos', 'ventas', 'detalles_venta', 'insights')
+     order by c.relname`,
+  );
+  const title = "Row level security";
+  if (rows.length === 0) return { title, findings: [fact("Off on all of the POS's tables.")] };
+  const findings = rows.map(({ name, forced, policies }) =>
+    fact(
+      `On for public.${name}${forced ? ", also for its owner (forced)" : ""}; ${policies ? `policies: ${policies.join(", ")}` : "no policy"}.`,
+    ),
+  );
+  const lacking = await lackingRights(client, logins);
+  if (!lacking.some(hidesRows))
+    return { title, findings: [...findings, fact("Our roles see all rows.")] };
+  return {
+    title,
+    findings: [
+      ...findings,
+      must(
+        "It would hide rows from us. The engine never works on a part of the rows: its sessions have row_security = off, by which Postgres refuses instead of hiding, whatever a policy allows. So a policy for our roles does not help; BYPASSRLS for nexus_owner and nexus_worker does (in the script above). Nobody logs in as these two; who has them sees the rows of all stores.",
+      ),
+      ...(await services(client)).map(note),
+    ],
+  };
+}
+
+function hidesRows({ section, statements }: Lacking): boolean {
+  return section === "rows" || statements.some((sql) => / bypassrls;$/.test(sql));
+}
+
+/** Who may give BYPASSRLS here, and what is left where nobody may. */
+async function services(client: Client): Promise<string[]> {
+  const { rows } = await client.query<{
+    givers: string[] | null;
+    is_16: boolean;
+    owners: string[];
+    forced: boolean;
+  }>(
+    `select current_setting('server_version_num')::int >= 160000 as is_16,
+       (select array_agg(r.rolname::text order by r.rolname) from pg_catalog.pg_roles r
+        where r.rolcanlogin and r.rolname !~ '^(supabase_|rds|cloudsql|azure|alloydb)' and (r.rolsuper
+          or current_setting('server_version_num')::int >= 160000 and r.rolbypassrls and r.rolcreaterole)) as givers,
+       (select array_agg(distinct quote_ident(pg_catalog.pg_get_userbyid(c.relowner))) from pg_catalog.pg_class c
+        where c.relnamespace = 'public'::regnamespace and c.relrowsecurity and c.relkind in ('r', 'p')) as owners,
+       (select bool_or(c.relforcerowsecurity) from pg_catalog.pg_class c
+        where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')) as forced`,
+  );
+  const { givers, is_16, owners, forced } = rows[0] ?? {
+    givers: null,
+    is_16: true,
+    owners: [],
+    forced: false,
+  };
+  const owner = owners.join(", ");
+  const asOwner = is_16
+    ? `grant ${owner} to nexus_owner, nexus_worker with inherit true`
+    : `alter role nexus_worker inherit; grant ${owner} to nexus_owner, nexus_worker`;
+  return [
+    `Who may give BYPASSRLS here, by the catalogue: ${givers ? givers.join(", ") : "no login that is yours"}. On Supabase: postgres, in the SQL editor, on every version. On Neon the project's own roles, on Azure the administrator with PostgreSQL 16 or newer. On Amazon RDS and Google Cloud SQL the master login is made without it: try the statements there, and ask the service.`,
+    `Where nobody may, two ways are left. Switch it off (alter table … disable row level security), where the POS does not need it. Or have our roles count as the owner${forced ? ", which helps only on tables where it is not forced" : ""}: ${asOwner}; that gives them everything which ${owner} may do, passwords of users included. Without either we cannot work on this database.`,
+  ];
+}
+
+/** The POS's tables and columns that our SQL relies on. */
+export async function posSection(client: Client): Promise<Section> {
+  const title = "The POS's tables";
+  const found = await look(client, "the POS's columns", [], async () => {
+    const problems = await posProblems(client);
+    if (problems.length === 0)
+      return [fact("Every column that we rely on is there, of the kind we expect.")];
+    return problems.map((problem) => must(problem));
+  });
+  return { title, findings: found };
+}
