@@ -5,7 +5,7 @@ import { graphileLogger, type Logger } from "../log.ts";
 import { attach, attachLocks, preparationLock } from "./attach.ts";
 import { backoff, isAway, sqlState } from "./away.ts";
 import { connect } from "./client.ts";
-import { migrate } from "./migrate.ts";
+import { hasNote, migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
 import { createPosSchema, loadDemoData, posProblems } from "./pos.ts";
 import { checkRowSecurity, explainRights, RightsError } from "./rights.ts";
@@ -82,7 +82,8 @@ async function prepare(
     // A start that is killed while it builds an index must not go on with the lock that the next one waits for.
     await client.query("set client_connection_check_interval = 250");
     await lockPreparation(client, log, signal);
-    let problems = await posProblems(client);
+    // The POS may be in the middle of its own migration: then attach() looks at its tables.
+    let problems = (await hasNote(client)) ? [] : await posProblems(client);
     if (problems.length > 0 && createPos) {
       await createPosSchema(client);
       problems = await posProblems(client);
