@@ -1,11 +1,13 @@
 -- What everything that isolates a failing store shares: reconcile_isolated and roll_up_isolated.
 
 -- Whether an error of this SQLSTATE says nothing about the data, so that the same may succeed later:
--- connection, serialization, resources, locks, cancellation, system.
+-- connection, serialization, resources, locks, cancellation, system; and while we are detached, that something
+-- is not there.
 create or replace function nexus_engine.is_passing(sqlstate text) returns boolean
-language sql immutable parallel safe
+language sql stable parallel safe
 as $$
   select left(sqlstate, 2) in ('08', '40', '53', '55', '57', '58', 'XX')
+    or left(sqlstate, 2) = '42' and exists (select from nexus_engine.detached)
 $$;
 
 -- Enters stores for which this type (ROLLUP: the rollups) failed at p_at.

@@ -45,10 +45,10 @@ as $$
     from day d
     cross join lateral (
       select v.id, v.fecha, v.metodo_pago::text, nexus_engine.ticket_total(v.total, v.fecha, v.created_at) as total,
-        nexus_engine.is_pending(v.status_pago, v.metodo_pago) as is_pending
+        nexus_engine.is_pending(v.status_pago::text, v.metodo_pago::text) as is_pending
       from public.ventas v
       where d.is_closed and v.tienda_id = d.tienda_id and v.fecha >= d.starts_at and v.fecha < d.ends_at
-        and nexus_engine.is_sale(v.status_pago, v.metodo_pago, d.counted_pending_methods)
+        and nexus_engine.is_sale(v.status_pago::text, v.metodo_pago::text, d.counted_pending_methods)
       offset 0
     ) v
   ),

@@ -19,10 +19,10 @@ const pauses = { firstMs: 1_000, mostMs: 60_000 };
 const lockNotAvailable = "55P03";
 
 /**
- * Puts our triggers on the POS's tables and then our indexes, unless an operator wants neither. Returns
- * false when the POS was using its tables, which it never waits for us to have: until a later attempt the
- * engine works without them, and looks at every product instead.
- * Call it with the preparation lock, on a connection of an owner of the POS's tables.
+ * Puts our triggers on the POS's tables and then our indexes, unless detach() was called: then that is left to
+ * nexus_engine.attach(). Returns false when the POS was using its tables, which it never waits for us to
+ * have: until a later attempt the engine works without them, and looks at every product instead.
+ * Call it with the preparation lock, on a connection that may put triggers on the POS's tables.
  */
 export async function attach(
   client: Client,
@@ -43,8 +43,10 @@ export async function attach(
     if (!rests) await client.query("select nexus_engine.attach()");
     await client.query("commit");
     if (rests) {
-      say("triggers: none, an operator has detached them; npm run attach puts them on");
-      log.warn("detached from the POS's tables: stock is checked by full passes");
+      say("triggers: none, detach() was called; npm run attach puts them on");
+      log.warn(
+        "detached from the POS's tables: the engine rests until nexus_engine.attach() is called",
+      );
       return true;
     }
     const now = await triggersNow(client);
