@@ -8,7 +8,7 @@ import { connect } from "./client.ts";
 import { migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
 import { createPosSchema, loadDemoData, posProblems } from "./pos.ts";
-import { checkRowSecurity, explainRights, RightsError } from "./rights.ts";
+import { explainRights, RightsError } from "./rights.ts";
 import { explainFailure, noteTarget } from "./start-failure.ts";
 
 /** How long a start waits for a database that starts as well, or that is failing over. */
@@ -95,7 +95,6 @@ async function prepare(
     await migrate(ownerUrl, log, locks.migration);
     await migrateGraphileWorker(ownerUrl, log);
     await client.query("select nexus_engine.set_rights()");
-    await checkRowSecurity(client);
     if (demo) await loadDemoData(client, log);
     return await attach(client, ownerUrl, log, locks);
   } catch (error) {

@@ -50,23 +50,3 @@ export async function explainRights(client: Client, error: unknown): Promise<str
   const message = error instanceof Error ? error.message : String(error);
   return `${login} lacks a right (${message}): where the roles nexus_* were made by another login of this cluster, have that one or a superuser grant them to it WITH ADMIN OPTION.`;
 }
-
-/**
- * Throws a RightsError where row level security would hide rows from the engine: it would tell of stores
- * as if these rows were not there. Its sessions get an error instead, but only once they work.
- */
-export async function checkRowSecurity(client: Client): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(
-    `select c.relname as name from pg_catalog.pg_class c
-     join pg_catalog.pg_roles o on o.rolname = 'nexus_owner'
-     where c.relnamespace = 'public'::regnamespace and c.relname = any ($1) and c.relrowsecurity
-       and not o.rolbypassrls and not o.rolsuper
-     order by c.relname`,
-    [posTables],
-  );
-  if (rows.length === 0) return;
-  const names = rows.map(({ name }) => `public.${name}`).join(", ");
-  throw new RightsError(
-    `Row level security of ${names} would hide rows from the engine: take it off, or as a superuser let our roles pass: alter role nexus_owner bypassrls; alter role nexus_worker bypassrls.`,
-  );
-}
