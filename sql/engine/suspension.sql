@@ -26,7 +26,8 @@ as $$
       'public.tiendas', 'public.users', 'public.productos', 'public.ventas', 'public.detalles_venta', 'public.insights',
       'nexus_engine.store', 'nexus_engine.product_level', 'nexus_engine.sale', 'nexus_engine.rollup',
       'nexus_engine.rolled_day', 'nexus_engine.own_trigger', 'nexus_engine.own_producto', 'nexus_engine.own_insight',
-      'nexus_api.tiendas', 'nexus_api.productos', 'nexus_api.insights', 'nexus_api.store_settings'
+      'nexus_api.tiendas', 'nexus_api.productos', 'nexus_api.insights', 'nexus_api.store_settings',
+      'nexus_api.refresh_requests'
     ]) with ordinality u (r, n)
     where to_regclass(r) is null order by n)
 $$;

@@ -4,7 +4,8 @@ import type { Logger } from "../log.ts";
 import { within } from "../within.ts";
 import { sqlState } from "./away.ts";
 
-const lookMs = 1_000;
+/** From one look to the next: so long nobody need notice. */
+const usualMs = 1_000;
 /** A look that gets no answer for so long says nothing: Postgres is away, which is something else. */
 const answerMs = 5_000;
 
@@ -41,7 +42,11 @@ export const mayBeSuspended = (error: unknown) => explained.has(sqlState(error) 
  * detached from the POS's tables, or while row level security would hide rows from it. Says in the log when
  * that begins, with what to do, and when it ends. The first look is done when this resolves.
  */
-export async function watchSuspension(pool: Pool, log: Logger): Promise<SuspensionWatch> {
+export async function watchSuspension(
+  pool: Pool,
+  log: Logger,
+  everyMs = usualMs,
+): Promise<SuspensionWatch> {
   const stopping = new AbortController();
   const { signal } = stopping;
   const listeners = new Set<() => void>();
@@ -89,7 +94,7 @@ export async function watchSuspension(pool: Pool, log: Logger): Promise<Suspensi
   await look();
   const ended = (async () => {
     while (!signal.aborted) {
-      await sleep(lookMs, undefined, { signal }).catch(() => {});
+      await sleep(everyMs, undefined, { signal }).catch(() => {});
       if (!signal.aborted) await look();
     }
   })();
