@@ -26,7 +26,7 @@ select r.tienda_id, r.day from nexus_engine.rollup r;
 -- those of rollup_state.
 create or replace function nexus_engine.recompute_days(p_spans nexus_engine.store_days[])
 returns table (rollup text, tienda_id uuid, day date, was jsonb, now jsonb)
-language sql
+language sql set row_security = off
 as $$
   with day as materialized (
     select r.tienda_id, d.day, d.day <= r.through as is_closed, r.time_zone, r.counted_pending_methods,

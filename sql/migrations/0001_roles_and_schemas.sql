@@ -44,23 +44,28 @@ end $$;
 create schema nexus_engine authorization nexus_owner;
 create schema nexus_api authorization nexus_owner;
 
+-- Each table is made by its owner: the login's default privileges, such as Supabase's, are not ours.
+set local role nexus_owner;
+
 -- Read and written by src/database/migrate.ts: which file ran, with the hash of its text.
 create table nexus_engine.migration (
   name text primary key,
   sha256 text not null,
   applied_at timestamptz not null default now()
 );
-alter table nexus_engine.migration owner to nexus_owner;
+
+reset role;
 
 -- Graphile Worker's schema and its list of migrations are made here, so that its own migrations,
 -- run by nexus_worker, need no right to create schemas in the POS's database.
 create schema if not exists graphile_worker authorization nexus_worker;
+set local role nexus_worker;
 create table if not exists graphile_worker.migrations (
   id int primary key,
   ts timestamptz default now() not null,
   breaking boolean not null default false
 );
-alter table graphile_worker.migrations owner to nexus_worker;
+reset role;
 
 grant usage on schema nexus_engine to nexus_worker, nexus_ops;
 grant usage on schema nexus_api to nexus_tienda, nexus_ops;

@@ -9,7 +9,7 @@ import { describeAddress } from "./hosts.ts";
 import { hasNote, migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
 import { createPosSchema, loadDemoData, posProblems } from "./pos.ts";
-import { checkRights, checkRowSecurity, explainRights, loginsOf } from "./rights.ts";
+import { checkRights, explainRights, loginsOf } from "./rights.ts";
 import { explainFailure, noteTarget } from "./start-failure.ts";
 import { atStep, type Say } from "./steps.ts";
 
@@ -116,7 +116,6 @@ async function prepare(
     await atStep("queue", () => migrateGraphileWorker(ownerUrl, log));
     await atStep("rights", () => client.query("select nexus_engine.set_rights()"));
     say("queue: graphile_worker is up to date");
-    await atStep("row security", () => checkRowSecurity(client));
     if (demo) await loadDemoData(client, log);
     return await atStep("triggers", () =>
       attach(client, ownerUrl, log, locks, { say, attachAgain }),

@@ -36,29 +36,32 @@ with version as (
   from pg_catalog.pg_class c
   where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and c.relname = any (${readTables} || 'users'::text)
 ), ours as (
-  select w.name, w.attribute, r.oid, w.sees_rows and coalesce(not r.rolbypassrls and not r.rolsuper, true) and exists (
+  select w.n, w.name, w.attribute, r.oid, w.sees_rows and coalesce(not r.rolbypassrls and not r.rolsuper, true) and exists (
       select from pos_table t
-      where t.secured and (t.forced or not coalesce(pg_catalog.pg_has_role(r.oid, t.owner, 'usage'), false))) as is_blind
-  from (values ('nexus_owner', 'inherit', true), ('nexus_worker', 'noinherit', true), ('nexus_queue', 'noinherit', false),
-    ('nexus_server', 'noinherit', false), ('nexus_tienda', 'noinherit', false), ('nexus_ops', 'noinherit', false)) w (name, attribute, sees_rows)
+      -- Users are no business of the worker's.
+      where t.secured and (t.name <> 'users' or w.name = 'nexus_owner') and (t.forced or not coalesce(pg_catalog.pg_has_role(r.oid, t.owner, 'usage'), false))) as is_blind
+  from (values (1, 'nexus_owner', 'inherit', true), (2, 'nexus_worker', 'noinherit', true),
+    (3, 'nexus_queue', 'noinherit', false), (4, 'nexus_server', 'noinherit', false),
+    (5, 'nexus_tienda', 'noinherit', false), (6, 'nexus_ops', 'noinherit', false)) w (n, name, attribute, sees_rows)
   left join pg_catalog.pg_roles r on r.rolname = w.name
 ), made as (
   -- Who cannot let a role see all rows does not make it either: it would come without the right.
   select o.*, (l.is_super or l.creates) and not o.is_blind as by_login from ours o, login l
 ), membership as (
-  select w.granted, w.member, w.inherits, w.is_login
-  from (values ('nexus_worker', 'nexus_owner', true, false), ('nexus_queue', 'nexus_owner', true, false),
-    ('nexus_tienda', 'nexus_server', false, false), ('nexus_ops', 'nexus_server', false, false)) w (granted, member, inherits, is_login)
+  select w.n, w.granted, w.member, w.inherits, w.is_login
+  from (values (1, 'nexus_worker', 'nexus_owner', true, false), (2, 'nexus_queue', 'nexus_owner', true, false),
+    (3, 'nexus_tienda', 'nexus_server', false, false), (4, 'nexus_ops', 'nexus_server', false, false)
+  ) w (n, granted, member, inherits, is_login)
   union all
-  select 'nexus_owner', l.name, true, true from login l
+  select 5, 'nexus_owner', l.name, true, true from login l
   union all
-  select 'nexus_server', l.name, false, true from login l where $4::boolean
+  select 6, 'nexus_server', l.name, false, true from login l where $4::boolean
   union all
-  select 'nexus_worker', $2::name, false, true where $2 is not null
+  select 7, 'nexus_worker', $2::name, false, true where $2 is not null
   union all
-  select 'nexus_server', $3::name, false, true where $3 is not null
+  select 8, 'nexus_server', $3::name, false, true where $3 is not null
 ), wanted as (
-  select 1 as place, 'roles' as section, format('create role %I nologin %s%s', m.name, m.attribute, case when m.is_blind then ' bypassrls' end) as statement,
+  select 1 + m.n / 100.0 as place, 'roles' as section, format('create role %I nologin %s%s', m.name, m.attribute, case when m.is_blind then ' bypassrls' end) as statement,
     null::text as grantee, null::text as relation, null::text as privilege, null::text as owner
   from made m where m.oid is null and not m.by_login
   union all
@@ -69,7 +72,7 @@ with version as (
   select 3, 'roles', format('alter role %I inherit', l.name), null, null, null, null
   from login l, version v where not v.is_16 and not l.inherits and not l.is_super
   union all
-  select 4, 'roles', format('grant %I to %I', m.granted, m.member) || case
+  select 4 + m.n / 100.0, 'roles', format('grant %I to %I', m.granted, m.member) || case
       when m.is_login and v.is_16 then format(' with inherit %s, set true', m.inherits) else '' end, null, null, null,
     (select string_agg(distinct quote_ident(a.rolname), ' or ') from pg_catalog.pg_auth_members am
      join pg_catalog.pg_roles a on a.oid = am.member and a.rolname not like 'pg\\_%'
@@ -127,4 +130,5 @@ with version as (
     and not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, 'trigger'), pg_catalog.has_table_privilege('public', t.oid, 'trigger'))
 )
 select w.section, w.statement, w.grantee, w.relation, w.privilege, w.owner
-from wanted w order by w.place, w.statement, w.grantee, w.relation, w.privilege`;
+from wanted w order by w.place, w.statement, w.grantee, w.relation,
+  array_position(array['select', 'insert', 'update', 'delete', 'trigger'], w.privilege)`;

@@ -1,6 +1,5 @@
 import type { Client } from "pg";
 import { parseTarget } from "./hosts.ts";
-import { posTables } from "./pos.ts";
 import { type Wanted, wantedRights } from "./rights-wanted.ts";
 
 /** A right is missing of those that a start needs. */
@@ -125,7 +124,7 @@ export function asScript(lacking: Lacking[]): string {
 
 /**
  * Throws a RightsError with the whole list where the login lacks what a start needs. Not where rows are hidden
- * from it: that is told by checkRowSecurity.
+ * from our roles: the engine starts, says so and rests.
  */
 export async function checkRights(client: Client, logins: Logins): Promise<void> {
   const lacking = (await lackingRights(client, logins)).filter(({ section }) => section !== "rows");
@@ -152,26 +151,5 @@ export async function explainRights(
   return new RightsError(
     `The login "${logins.migration}" of DATABASE_URL was refused (${error.message}), though it has every right that we know of: see the log of Postgres, and ask who takes rights away from it (an event trigger, a policy of the service).`,
     { cause: error },
-  );
-}
-
-/**
- * Throws a RightsError where row level security would hide rows from the engine: it would tell of stores
- * as if these rows were not there. Its sessions get an error instead, but only once they work.
- */
-export async function checkRowSecurity(client: Client): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(
-    `select c.relname as name from pg_catalog.pg_class c
-     join pg_catalog.pg_roles o on o.rolname in ('nexus_owner', 'nexus_worker')
-     where c.relnamespace = 'public'::regnamespace and c.relname = any ($1) and c.relrowsecurity
-       and not o.rolbypassrls and not o.rolsuper
-       and (c.relforcerowsecurity or not pg_catalog.pg_has_role(o.oid, c.relowner, 'usage'))
-     group by c.relname order by c.relname`,
-    [posTables],
-  );
-  if (rows.length === 0) return;
-  const names = rows.map(({ name }) => `public.${name}`).join(", ");
-  throw new RightsError(
-    `Row level security of ${names} would hide rows from the engine: take it off, or as a superuser let our roles pass: alter role nexus_owner bypassrls; alter role nexus_worker bypassrls.`,
   );
 }
