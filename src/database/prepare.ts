@@ -151,7 +151,7 @@ async function ourRoles(client: Client): Promise<string[]> {
 async function schemasNow(client: Client, applied: string[]): Promise<string> {
   const { rows } = await client.query<{ migrations: number; files: number }>(
     `select count(*) filter (where name like 'migrations/%')::int as migrations,
-       count(*) filter (where name not like 'migrations/%')::int as files from nexus_engine.migration`,
+       count(*) filter (where name ~ '^(engine|insights|api)/')::int as files from nexus_engine.migration`,
   );
   const ran = applied.filter((name) => name.startsWith("migrations/")).length;
   return `${rows[0]?.migrations} migrations (${ran} now), ${rows[0]?.files} files of functions (${applied.length - ran} now)`;

@@ -17,6 +17,8 @@ export type Wanted = {
   privilege: string | null;
   /** Who else may run it, where the catalogue names somebody. */
   owner: string | null;
+  /** Since PostgreSQL 16 CREATEROLE is not enough to grant a role. */
+  is_16: boolean;
 };
 
 /**
@@ -73,7 +75,7 @@ with version as (
   from login l, version v where not v.is_16 and not l.inherits and not l.is_super
   union all
   select 4 + m.n / 100.0, 'roles', format('grant %I to %I', m.granted, m.member) || case
-      when m.is_login and v.is_16 then format(' with inherit %s, set true', m.inherits) else '' end, null, null, null,
+      when m.is_login and v.is_16 then format(' with inherit %s, set true', m.inherits::text) else '' end, null, null, null,
     (select string_agg(distinct quote_ident(a.rolname), ' or ') from pg_catalog.pg_auth_members am
      join pg_catalog.pg_roles a on a.oid = am.member and a.rolname not like 'pg\\_%'
      where am.roleid = g.oid and am.admin_option)
@@ -129,6 +131,6 @@ with version as (
   where t.name = any (${triggerTables})
     and not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, 'trigger'), pg_catalog.has_table_privilege('public', t.oid, 'trigger'))
 )
-select w.section, w.statement, w.grantee, w.relation, w.privilege, w.owner
-from wanted w order by w.place, w.statement, w.grantee, w.relation,
+select w.section, w.statement, w.grantee, w.relation, w.privilege, w.owner, v.is_16
+from wanted w, version v order by w.place, w.statement, w.grantee, w.relation,
   array_position(array['select', 'insert', 'update', 'delete', 'trigger'], w.privilege)`;

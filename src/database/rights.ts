@@ -104,10 +104,8 @@ function whoMay(section: Wanted["section"], rows: Wanted[]): string {
   const owners = [...new Set(rows.flatMap(({ owner }) => (owner ? [owner] : [])))];
   const named = owners.join(" or ");
   switch (section) {
-    case "roles": {
-      const mayGrant = named && `, or where it is enough ${named}, which may grant the role`;
-      return `${superuser} or a role with CREATEROLE${mayGrant}`;
-    }
+    case "roles":
+      return whoMayMakeRoles(rows, named);
     case "rows":
       return `${superuser}; since PostgreSQL 16 also a role with CREATEROLE and BYPASSRLS that may grant these`;
     case "database":
@@ -115,6 +113,17 @@ function whoMay(section: Wanted["section"], rows: Wanted[]): string {
     case "tables":
       return `${superuser}, or the owner of the POS's tables (${named})`;
   }
+}
+
+function whoMayMakeRoles(rows: Wanted[], granters: string): string {
+  const makes = (what: RegExp) => rows.some(({ statement }) => what.test(statement ?? ""));
+  const attributes = makes(/ bypassrls$/) ? "CREATEROLE and BYPASSRLS" : "CREATEROLE";
+  if (!rows[0]?.is_16)
+    return `${superuser}${makes(/ bypassrls$/) ? "" : " or a role with CREATEROLE"}`;
+  if (!makes(/^create role /)) {
+    return superuser + (granters && `, or as ${granters}, which may grant the roles`);
+  }
+  return `${superuser}, or a role with ${attributes}${granters && ` that may grant those that are there (${granters})`}`;
 }
 
 /** The list as one script, each part under who may run it. */
