@@ -25,7 +25,7 @@ const repeatableFolders = ["engine", "insights", "api"];
  * Migrations whose text changed before the first release, so that a login which owns nothing can run them: the
  * sha256 of the former text, which left the same behind.
  */
-const formerTexts = new Map([
+export const formerTexts = new Map([
   [
     "migrations/0001_roles_and_schemas.sql",
     "e1ee32ce79f65a3c06c11f5652c338bb8c2c54683195a7175c9aae5a39128b90",

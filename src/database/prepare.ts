@@ -100,7 +100,7 @@ async function prepare(
     await client.query("set client_connection_check_interval = 250");
     await lockPreparation(client, say, signal);
     // The POS may be in the middle of its own migration: then attach() looks at its tables.
-    if (!(await hasNote(client))) {
+    if (!(await atStep("rights", () => hasNote(client)))) {
       await atStep("the POS's tables", () => checkPosTables(client, createPos));
       say("the POS's tables: as expected");
       await atStep("rights", () => checkRights(client, logins));

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { Client } from "pg";
+import { formerTexts } from "../../src/database/migrate.ts";
 import { createPosSchema, posProblems } from "../../src/database/pos.ts";
 import { prepareDatabase } from "../../src/database/prepare.ts";
 import { createLog } from "../../src/log.ts";
@@ -113,6 +114,20 @@ describe("preparing a database", () => {
       name: "MigrationError",
       message: /migrations\/0002_tables\.sql/,
     });
+  });
+
+  it("takes the former text of a migration for the same, where it was changed before the first release", async () => {
+    const db = await empty();
+    await prepareDatabase(db.url, log, { createPos: true });
+    for (const [name, sha256] of formerTexts) {
+      const { rowCount } = await db.pool.query(
+        "update nexus_engine.migration set sha256 = $2 where name = $1 and sha256 <> $2",
+        [name, sha256],
+      );
+      assert.equal(rowCount, 1, name);
+    }
+    assert.equal(formerTexts.size, 3);
+    await prepareDatabase(db.url, log);
   });
 
   it("lists every missing table and column, and changes nothing", async () => {
