@@ -99,7 +99,7 @@ describe("the plan of attaching", () => {
       for (const expected of [
         "2 insights are active of types that we write too",
         "1 product has several active insights of one type",
-        "1 product has less than no stock",
+        "1 product has negative stock",
         "1 product has NaN, Infinity or an absurd number as stock",
         "1 product has NaN, Infinity or an absurd number as price or cost",
         "1 product is inactive",
@@ -147,6 +147,7 @@ describe("the plan of attaching", () => {
 
   it("is carried out in steps, each told in a line, and waits for whoever uses the POS's tables", async () => {
     await db.pool.query("select nexus_engine.detach()");
+    assert.match(await text(), / \* detach\(\) was called at [\s\S]* RESULT: attaching would work/);
     const lines: string[] = [];
     const say = (line: string) => void lines.push(line);
     const pos = new Client({ connectionString: db.url, application_name: "pos-report" });

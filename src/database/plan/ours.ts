@@ -33,6 +33,7 @@ export async function oursSection(client: Client): Promise<Section> {
         "select nspname as name from pg_catalog.pg_namespace",
       ),
       ...(await files(client)),
+      ...(await detached(client)),
       ...(await triggers(client)),
       ...(await indexes(client)),
     ],
@@ -116,6 +117,22 @@ async function files(client: Client): Promise<Finding[]> {
       `An update: ${toRun.length} migrations to run, ${toApply.length} files of functions to apply again (${shown}).`,
     ),
   ];
+}
+
+/** The note of nexus_engine.detach(). */
+async function detached(client: Client): Promise<Finding[]> {
+  const { rows: readable } = await client.query(
+    `select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = 'nexus_engine' and c.relname = 'detached'
+       and pg_catalog.has_table_privilege(c.oid, 'select') and pg_catalog.has_schema_privilege(n.oid, 'usage')`,
+  );
+  if (readable.length === 0) return [];
+  const { rows } = await client.query<{ since: Date }>("select since from nexus_engine.detached");
+  return rows.map(({ since }) =>
+    note(
+      `detach() was called at ${since.toISOString()}: the engine rests. npm run attach puts back what it took away; a start alone does not.`,
+    ),
+  );
 }
 
 async function triggers(client: Client): Promise<Finding[]> {

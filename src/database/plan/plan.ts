@@ -85,6 +85,7 @@ export function planText(plan: Plan): string {
       lines.push(...wrapped(text, `  ${marks[kind]} `));
       if (sql) lines.push("", ...sql.split("\n").map((line) => `      ${line}`), "");
     }
+    if (lines.at(-1) === "") lines.pop();
   }
   lines.push(
     "",

@@ -55,7 +55,7 @@ async function products(client: Client): Promise<Finding[]> {
      from public.productos p left join public.tiendas t on t.id = p.tienda_id`,
     {
       negative: (n) =>
-        `${plural(n, "product has", "products have")} less than no stock: they count as out of stock.`,
+        `${plural(n, "product has", "products have")} negative stock, which counts as out of stock.`,
       no_stock: (n) =>
         `${plural(n, "product has", "products have")} NaN, Infinity or an absurd number as stock: nothing is told of them. Correct stock_actual.`,
       no_price: (n) =>

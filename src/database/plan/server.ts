@@ -6,7 +6,6 @@ type Server = {
   number: number;
   standby: boolean;
   encoding: string;
-  service: string | null;
   is_super: boolean;
   creates_roles: boolean;
   most: number;
@@ -24,9 +23,6 @@ export async function serverSection(client: Client, login: string): Promise<Sect
   const { rows } = await client.query<Server>(
     `select current_setting('server_version') as version, current_setting('server_version_num')::int as number,
        pg_catalog.pg_is_in_recovery() as standby, pg_catalog.pg_encoding_to_char(d.encoding) as encoding,
-       (select min(case r.rolname when 'supabase_admin' then 'Supabase' when 'rds_superuser' then 'Amazon RDS or Aurora'
-          when 'cloudsqlsuperuser' then 'Google Cloud SQL' when 'azure_pg_admin' then 'Azure' when 'neon_superuser' then 'Neon' end)
-        from pg_catalog.pg_roles r) as service,
        coalesce(l.rolsuper, false) as is_super, coalesce(l.rolcreaterole, false) as creates_roles,
        current_setting('max_connections')::int as most,
        current_setting('superuser_reserved_connections')::int + coalesce(current_setting('reserved_connections', true)::int, 0) as reserved,
@@ -37,11 +33,32 @@ export async function serverSection(client: Client, login: string): Promise<Sect
     [login],
   );
   const server = rows[0] as Server;
-  return { title: "Server", findings: [...identity(server, login), ...room(server, login)] };
+  const service = await serviceOf(client);
+  return {
+    title: "Server",
+    findings: [...identity(server, service, login), ...room(server, login)],
+  };
 }
 
-function identity(server: Server, login: string): Finding[] {
-  const { version, number, standby, encoding, service } = server;
+/** Whose service it is, by the roles that each has. */
+export async function serviceOf(client: Client): Promise<string | undefined> {
+  const { rows } = await client.query<{ name: string }>(
+    "select rolname as name from pg_catalog.pg_roles where rolname = any ($1)",
+    [Object.keys(services)],
+  );
+  return services[rows[0]?.name ?? ""];
+}
+
+const services: Record<string, string> = {
+  supabase_admin: "Supabase",
+  rds_superuser: "Amazon RDS or Aurora",
+  cloudsqlsuperuser: "Google Cloud SQL",
+  azure_pg_admin: "Azure",
+  neon_superuser: "Neon",
+};
+
+function identity(server: Server, service: string | undefined, login: string): Finding[] {
+  const { version, number, standby, encoding } = server;
   const kind = server.is_super
     ? "a superuser"
     : server.creates_roles
@@ -96,13 +113,16 @@ function room(server: Server, login: string): Finding[] {
   return findings;
 }
 
-type Setting = { whose: string; setting: string };
+type Setting = { whose: string; setting: string; reset: string };
 
 /** Settings that new sessions bring along; ours set everything that matters to them themselves. */
 export async function settingsSection(client: Client, logins: string[]): Promise<Section> {
   const { rows } = await client.query<Setting>(
     `select concat_ws(' in ', case when s.setrole = 0 then 'all logins' else 'the login ' || r.rolname end,
-         case when s.setdatabase <> 0 then 'this database' end) as whose, c.setting
+         case when s.setdatabase <> 0 then 'this database' end) as whose, c.setting,
+       case when s.setrole = 0 then format('alter database %I', current_database())
+         else format('alter role %I', r.rolname) || case when s.setdatabase <> 0 then format(' in database %I', current_database()) else '' end
+       end || format(' reset %I;', split_part(c.setting, '=', 1)) as reset
      from pg_catalog.pg_db_role_setting s
      cross join lateral unnest(s.setconfig) c (setting)
      left join pg_catalog.pg_roles r on r.oid = s.setrole
@@ -120,16 +140,17 @@ export async function settingsSection(client: Client, logins: string[]): Promise
   return { title: "Session settings", findings: rows.map(judged) };
 }
 
-function judged({ whose, setting }: Setting): Finding {
+function judged({ whose, setting, reset }: Setting): Finding {
   const name = setting.split("=", 1)[0] ?? "";
   if (name === "session_replication_role" && !/=origin$/.test(setting)) {
     return must(
-      `${setting} for ${whose}: no trigger would fire. Take it away from our logins (alter role … reset session_replication_role).`,
+      `${setting} for ${whose}: no trigger would fire. Take it away, as a superuser:`,
+      reset,
     );
   }
   if (name === "role") {
     return note(
-      `${setting} for ${whose}: the login would attach as that role. Take it away from our logins.`,
+      `${setting} for ${whose}: the login would attach as that role. Take it away: ${reset}`,
     );
   }
   return fact(

@@ -1,21 +1,25 @@
 import type { Client } from "pg";
 import { bytes, count, type Finding, fact, type Section, seconds } from "./section.ts";
 
-type Size = { name: string; rows: number; size: string };
+type Size = { name: string; rows: number; size: string; is_analyzed: boolean };
 /** Seconds a million rows, measured on two cores; a first full pass costs most where much is low. */
 const perMillion = { check: 2, refresh: 3, rollUp: 20 };
 
 /** How large the POS's tables are, which locks are taken, and what runs after that. */
 export async function workSection(client: Client): Promise<Section> {
   const { rows } = await client.query<Size>(
-    `select c.relname as name, greatest(c.reltuples, 0)::float8 as rows, pg_catalog.pg_total_relation_size(c.oid)::text as size
+    `select c.relname as name, pg_catalog.pg_total_relation_size(c.oid)::text as size, c.reltuples >= 0 as is_analyzed,
+       -- Never counted: as if a row took 100 bytes.
+       case when c.reltuples < 0 then pg_catalog.pg_relation_size(c.oid) / 100 else c.reltuples end::float8 as rows
      from pg_catalog.pg_class c
      where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p')
        and c.relname in ('productos', 'ventas', 'detalles_venta', 'insights', 'tiendas')
      order by c.relname`,
   );
-  const sizes = rows.map(({ name, rows: n, size }) =>
-    fact(`${name}: about ${count(Math.round(n))} rows, ${bytes(size)}`),
+  const sizes = rows.map(({ name, rows: n, size, is_analyzed }) =>
+    fact(
+      `${name}: about ${count(Math.round(n))} rows${is_analyzed ? "" : " (a guess: run analyze)"}, ${bytes(size)} with indexes`,
+    ),
   );
   const of = (name: string) => (rows.find((row) => row.name === name)?.rows ?? 0) / 1e6;
   const check = seconds(of("productos") * perMillion.check);
