@@ -54,6 +54,11 @@ async function main(): Promise<void> {
     console.log(await grants(config.databaseUrl, config, values));
     return;
   }
+  if (values.login && !values.check && !values.json) {
+    throw new UsageError(
+      "--login is for --check and --grants; attaching is done by the login of DATABASE_URL.",
+    );
+  }
   const plan = await planOf(config.databaseUrl, config, values);
   if (values.check || values.json || !plan.ready) {
     console.log(values.json ? JSON.stringify(plan, null, 2) : planText(plan));
@@ -68,13 +73,9 @@ function loginsFor(current: string, config: Config, values: Options): Logins {
   const logins = loginsOf(values.login ?? current, { workerUrl, serverUrl });
   const worker = values["worker-login"] ?? logins.worker;
   const server = values["server-login"] ?? logins.server;
-  return {
-    ...logins,
-    worker,
-    server,
-    migrationServes:
-      server === undefined || (logins.migrationServes && logins.server !== undefined),
-  };
+  // Without a URL of its own the API connects by the same login, unless another is named.
+  const migrationServes = serverUrl ? logins.migrationServes : !values["server-login"];
+  return { ...logins, worker, server, migrationServes };
 }
 
 async function planOf(url: string, config: Config, values: Options): Promise<Plan> {
@@ -90,13 +91,10 @@ async function planOf(url: string, config: Config, values: Options): Promise<Pla
 async function grants(url: string, config: Config, values: Options): Promise<string> {
   const client = await connect(url, "nexus-plan");
   try {
-    const names = {
-      "worker-login": "nexus_jobs",
-      "server-login": "nexus_api",
-      login: "nexus_migration",
-    };
-    const logins = loginsFor("", config, { ...names, ...values });
-    const { migration, worker, server } = logins;
+    const given = loginsFor("nexus_migration", config, values);
+    const { migration, worker = "nexus_jobs", server = "nexus_api" } = given;
+    const migrationServes = given.migrationServes && config.serverDatabaseUrl !== undefined;
+    const logins = { migration, worker, server, migrationServes };
     const script = asScript(await lackingRights(client, logins));
     return `-- Nexus POS Insights on database "${client.database}": what its logins need, and do not have yet. No
 -- superuser, no CREATEROLE, no table of the POS's. Connect to this database and run all of it.

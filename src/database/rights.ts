@@ -11,7 +11,7 @@ export class RightsError extends Error {
 export type Logins = {
   /** Migrates and attaches. */
   migration: string;
-  /** Absent: that of the migration works for this half too. */
+  /** Absent: that of the migration works for this half too, or it is not known. */
   worker?: string | undefined;
   server?: string | undefined;
   /** Whether that of the migration acts for the API, if only to listen. */
@@ -32,12 +32,13 @@ export function loginsOf(
   current: string,
   { workerUrl, serverUrl }: { workerUrl?: string | undefined; serverUrl?: string | undefined },
 ): Logins {
-  const server = serverUrl && parseTarget(serverUrl);
+  const pooled = (url: string | undefined) => Boolean(url && parseTarget(url).pooled);
   return {
     migration: current,
-    worker: loginOf(workerUrl),
-    server: loginOf(serverUrl),
-    migrationServes: !server || server.pooled,
+    // PgBouncer may know a login by another name.
+    worker: pooled(workerUrl) ? undefined : loginOf(workerUrl),
+    server: pooled(serverUrl) ? undefined : loginOf(serverUrl),
+    migrationServes: !serverUrl || pooled(serverUrl),
   };
 }
 

@@ -48,7 +48,7 @@ describe("the plan of attaching", () => {
     assert.equal(plan.ready, true);
     const said = await text();
     for (const expected of [
-      "Nothing lacks",
+      "No right lacks",
       "Off on all of the POS's tables",
       "every migration ran and every function is of this release",
       "Triggers on ventas: all there",

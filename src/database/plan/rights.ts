@@ -9,10 +9,10 @@ export async function rightsSection(client: Client, logins: Logins): Promise<Sec
   const lacking = await lackingRights(client, logins);
   const findings: Finding[] =
     lacking.length === 0
-      ? [fact(`Nothing lacks: ${whoIsWho(logins)}.`)]
+      ? [fact(`No right lacks: ${whoIsWho(logins)}.`)]
       : [
           must(
-            `Rights lack (${whoIsWho(logins)}). This is all, in this order; paste it into psql, connected to this database:`,
+            `Rights lack: ${whoIsWho(logins)}. This is all that lacks; run it in this order, connected to this database:`,
             asScript(lacking),
           ),
         ];
@@ -34,7 +34,10 @@ export async function rightsSection(client: Client, logins: Logins): Promise<Sec
 }
 
 function whoIsWho({ migration, worker, server }: Logins): string {
-  return `${migration} migrates and attaches, ${worker ?? migration} runs the worker, ${server ?? migration} the API`;
+  const halves = [worker && `${worker} runs the worker`, server && `${server} the API`].filter(
+    Boolean,
+  );
+  return [`${migration} migrates and attaches`, ...halves].join(", ");
 }
 
 type Secured = { name: string; forced: boolean; policies: string[] | null };
@@ -97,7 +100,7 @@ async function ways(client: Client): Promise<string[]> {
   const service = await serviceOf(client);
   return [
     `Who may give BYPASSRLS here, by the catalogue: ${givers?.join(", ") ?? "no login that is yours"}.${(service && onService[service]) ?? ""}`,
-    `Where nobody may, two ways are left. Switch row level security off, where the POS does not need it. Or have our roles count as the owner of the tables${forced ? ", which helps only where it is not forced" : ""}: ${asOwner}. That needs a login for DATABASE_URL which is not ${owner} itself (npm run attach -- --grants), and gives our roles all that ${owner} may do, users' passwords included. Without either we cannot work on this database.`,
+    `Where nobody may, two ways are left. Switch row level security off, where the POS does not need it. Or have our roles count as the owner of the tables${forced ? ", which helps only where it is not forced" : ""}: make them without the word bypassrls, then ${asOwner}. That needs a login for DATABASE_URL which is not ${owner} itself (npm run attach -- --grants), and gives our roles all that ${owner} may do, users' passwords included. Without either we cannot work on this database.`,
   ];
 }
 
