@@ -139,8 +139,7 @@ declare
   were_followed boolean := were_new and nexus_engine.triggers_are_followed();
   sales_were boolean := nexus_engine.has_triggers(array['public.ventas', 'public.detalles_venta']::regclass[]);
   insights_were boolean := nexus_engine.has_triggers(array['public.insights']::regclass[]);
-  have_products boolean := exists (select from public.productos);
-  have_insights boolean := exists (select from public.insights);
+  pos record := nexus_engine.pos_has_rows();
 begin
   if not were_new then
     delete from nexus_engine.stock_told;
@@ -158,19 +157,26 @@ begin
   if not were_followed then
     insert into nexus_engine.stock_ceiling (ceiling) values (-1) on conflict (only_one) do update set ceiling = -1;
   end if;
-  if not insights_were and have_insights or not were_followed and have_products then
+  if not insights_were and pos.insights or not were_followed and pos.productos then
     perform graphile_worker.add_job('check_stock', job_key => 'check_stock:ceiling', max_attempts => 10);
   end if;
   if not (were_new and insights_were) then
     perform nexus_engine.try_for_locks('select nexus_engine.make_all_triggers()');
   end if;
-  if not insights_were and not have_insights then
+  if not insights_were and not pos.insights then
     insert into nexus_engine.product_insight_known default values;
   end if;
-  if not were_followed and not have_products then
+  if not were_followed and not pos.productos then
     perform nexus_engine.follow_triggers();
   end if;
 end;
+$$;
+
+-- Whether there are any: asked with the rights of nexus_owner, which sees them all, and not of whoever attaches.
+create or replace function nexus_engine.pos_has_rows(out productos boolean, out insights boolean)
+language sql stable security definer set search_path = pg_catalog, pg_temp set row_security = off
+as $$
+  select exists (select from public.productos), exists (select from public.insights)
 $$;
 
 -- All triggers within 25 ms, from the first wait to the last lock, or none.

@@ -116,7 +116,9 @@ export async function migrate(
       await client.query("rollback");
       return { applied: [] };
     }
-    const missing = await missingObjects(client);
+    const isDetached = await hasNote(client);
+    // What is missing while we are detached is missing on purpose.
+    const missing = isDetached ? [] : await missingObjects(client);
     if (missing.length > 0) log.warn({ missing }, "what is missing of ours is made anew");
     for (const file of migrations) {
       const known = done.get(file.name);
@@ -133,10 +135,9 @@ export async function migrate(
     }
 
     const files = (await Promise.all(repeatableFolders.map(sqlFiles))).flat();
-    const isDetached = await hasNote(client);
     const isChanged = (file: SqlFile) => done.get(file.name) !== file.sha256;
     const isWanted = (file: SqlFile) => {
-      // attach() applies them all. What is missing then is missing on purpose.
+      // attach() applies them all.
       if (isDetached) return isChanged(file) && !makesView.test(file.text);
       return isChanged(file) || missing.length > 0 || !done.has(firstWithTexts);
     };

@@ -29,9 +29,19 @@ function fault(
   cause: unknown,
   requestId: string | undefined,
 ): { code: "UNAVAILABLE" | "INTERNAL"; message: string } {
-  return isAway(cause)
-    ? { code: "UNAVAILABLE", message: `The database is away, try again. Request ${requestId}.` }
-    : { code: "INTERNAL", message: `Something went wrong here. Request ${requestId}.` };
+  if (isAway(cause)) {
+    return {
+      code: "UNAVAILABLE",
+      message: `The database is away, try again. Request ${requestId}.`,
+    };
+  }
+  if (isDatabaseError(cause) && beingChanged.has(cause.code)) {
+    return {
+      code: "UNAVAILABLE",
+      message: `The database is being changed, try again in some seconds. Request ${requestId}.`,
+    };
+  }
+  return { code: "INTERNAL", message: `Something went wrong here. Request ${requestId}.` };
 }
 
 /** Seconds after which a client may ask a suspended engine again: the POS's migrations take no longer. */
@@ -39,6 +49,12 @@ export const retryAfter = 5;
 
 export const suspendedMessage = ({ reason }: Suspension) =>
   `The service is suspended, try again later: ${reason}.`;
+
+/**
+ * What a request meets between nexus_engine.detach() and attach(): no such table, function, column or type, and
+ * a plan that was made before.
+ */
+const beingChanged = new Set(["42P01", "42883", "42703", "42704", "0A000"]);
 
 type DatabaseError = Error & { code: string; column?: string };
 

@@ -26,9 +26,9 @@ const farewellMs = 10_000;
 
 /**
  * SQLSTATEs that would fail other jobs as well, besides those of a database that is away: no connection, no
- * write, no isolation, no rights, no such table, no resources.
+ * write, no isolation, no rights, no such table or another one than a moment ago, no resources.
  */
-const notTheJobs = /^(08|25|28|3D|40|42|53|57P|58|XX)...?/;
+const notTheJobs = /^(08|0A|25|28|3D|40|42|53|57P|58|XX)...?/;
 
 /** The jobs that this process runs, by id: how to end each. */
 export type Running = Map<string, AbortController>;

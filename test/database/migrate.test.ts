@@ -145,8 +145,8 @@ describe("preparing a database", () => {
         .slice(1)
         .map((line) => line.trim());
       assert.deepEqual(lines, [
-        "public.productos.stock_actual: expected float8, found no such column",
-        "public.ventas.total: expected float8, got text",
+        "public.productos.stock_actual: expected a number, found no such column",
+        "public.ventas.total: expected a number, got text",
         "public.insights: expected a table of Nexus POS, found none",
       ]);
       return true;
