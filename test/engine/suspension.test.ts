@@ -3,7 +3,7 @@ import { after, afterEach, before, describe, it } from "node:test";
 import type { Pool, PoolClient } from "pg";
 import { posTables } from "../../src/database/pos.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
-import { addProduct, addSale, addStore, addUser, reconcile } from "../support/fixtures.ts";
+import { addProduct, addSale, addStore, reconcile } from "../support/fixtures.ts";
 import { assertReportsExact, rollUp, rollupRows, rowsOfTickets } from "../support/rollups.ts";
 
 describe("a suspension", () => {
