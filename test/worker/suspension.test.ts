@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
 import type { Pool } from "pg";
-import { migrate } from "../../src/database/migrate.ts";
 import { posTables } from "../../src/database/pos.ts";
 import { type SuspensionWatch, watchSuspension } from "../../src/database/suspension.ts";
 import { createHealth } from "../../src/health.ts";
@@ -9,6 +8,7 @@ import { createLog } from "../../src/log.ts";
 import { startWorker } from "../../src/worker/run.ts";
 import { startStockDrain } from "../../src/worker/stock-drain.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { attach, detach } from "../support/detach.ts";
 import { addProduct, addSale, addStore, reconcile, setStock } from "../support/fixtures.ts";
 import { jobsLeft, runJobs, settings } from "../support/jobs.ts";
 import { assertReportsExact, rollUp } from "../support/rollups.ts";
@@ -57,18 +57,6 @@ describe("a suspended worker", () => {
   const pools = async () =>
     (await db.pool.query("select from nexus_engine.worker_pool")).rowCount ?? 0;
 
-  /** As a detachment does it; the second part by way of a new start's migrations. */
-  const detach = () =>
-    db.pool.query(`
-      insert into nexus_engine.detached (since) values (now());
-      drop view nexus_engine.store, nexus_engine.product_level, nexus_engine.sale, nexus_engine.own_producto,
-        nexus_engine.own_insight, nexus_api.insights cascade`);
-  const attach = async () => {
-    await db.pool.query("delete from nexus_engine.migration where name not like 'migrations/%'");
-    await migrate(db.url, createLog("silent"));
-    await db.pool.query("select nexus_engine.attach()");
-  };
-
   it("takes no jobs, loses none, and makes up for all of it afterwards", async () => {
     const store = await addStore(db.pool, { settings: { low_stock_threshold: 7 } });
     const names = ["A", ...posTables.map((name) => `while ${name}`), "while detached"];
@@ -91,7 +79,7 @@ describe("a suspended worker", () => {
         (table) =>
           [() => hide("enable", table), () => hide("disable", table), `while ${table}`] as const,
       ),
-      [detach, attach, "while detached"] as const,
+      [() => detach(db), () => attach(db), "while detached"] as const,
     ]) {
       await begin();
       await until(`it rests ${nombre}`, async () => (await pools()) === 0);
