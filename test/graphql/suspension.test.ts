@@ -135,8 +135,8 @@ describe("the API of a suspended engine", () => {
     await detach(db);
     await suspension.look();
     isRefused(await api.ask(user, everything), /detached from the POS's tables since 20/);
-    await db.pool.query("alter table public.productos alter nombre type varchar(999)");
-    await db.pool.query("alter table public.tiendas alter nombre type varchar(999)");
+    await db.pool.query("alter table public.productos alter nombre type text");
+    await db.pool.query("alter table public.tiendas alter nombre type text");
     await attach(db);
     await works();
     for (const answer of await ask()) {
