@@ -119,14 +119,3 @@ export async function watchSuspension(
     },
   };
 }
-
-/**
- * Closes the connections that nobody uses. After a detachment the views are others than those for which
- * sessions have prepared statements, and maybe with other columns, which such a statement does not survive.
- */
-export async function renewIdle(pool: Pool): Promise<void> {
-  const idle = Array.from({ length: pool.idleCount }, () => pool.connect());
-  for (const connected of await Promise.allSettled(idle)) {
-    if (connected.status === "fulfilled") connected.value.release(true);
-  }
-}

@@ -1,7 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { endSocket, graphqlError, sendJson } from "../answers.ts";
-import { renewIdle } from "../database/suspension.ts";
 import { retryAfter, suspendedMessage } from "./errors.ts";
 import { type GraphQLOptions, type GraphQLServer, openGraphQL } from "./server.ts";
 
@@ -14,7 +13,7 @@ const retryMs = 1_000;
  * Rejects when it cannot be built though the engine is not suspended.
  */
 export async function startGraphQL(options: GraphQLOptions): Promise<GraphQLServer> {
-  const { suspension, pool, log } = options;
+  const { suspension, log } = options;
   const closing = new AbortController();
   let server: GraphQLServer | undefined;
   let isOpen = false;
@@ -24,7 +23,6 @@ export async function startGraphQL(options: GraphQLOptions): Promise<GraphQLServ
   async function open(): Promise<void> {
     try {
       if (suspension.current()) return;
-      await renewIdle(pool);
       server ??= await openGraphQL(options);
       isOpen = suspension.current() === undefined;
     } catch (error) {

@@ -1,5 +1,5 @@
 import type { Pool } from "pg";
-import { renewIdle, type SuspensionWatch, watchSuspension } from "../database/suspension.ts";
+import { type SuspensionWatch, watchSuspension } from "../database/suspension.ts";
 import { createHealth, type Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import type { Running } from "./attempt.ts";
@@ -83,7 +83,6 @@ async function startSupervised({
   const taskList = await loadTasks(surroundings, tasksDir);
   const watch = startWatch(directPool, Object.keys(taskList), log, suspension);
   const start = async () => {
-    for (const each of new Set([pool, directPool])) await renewIdle(each);
     const stockDrain = startStockDrain(directPool, log, health, suspension);
     const heldUpReports = startHeldUpReports(directPool, log, suspension);
     let runner: GuardedRunner | undefined;

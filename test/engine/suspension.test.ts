@@ -3,7 +3,8 @@ import { after, afterEach, before, describe, it } from "node:test";
 import type { Pool, PoolClient } from "pg";
 import { posTables } from "../../src/database/pos.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
-import { addProduct, addSale, addStore, addUser, reconcile } from "../support/fixtures.ts";
+import { addProduct, addSale, addStore, reconcile } from "../support/fixtures.ts";
+import { assertReportsExact, rollUp, rollupRows, rowsOfTickets } from "../support/rollups.ts";
 
 describe("a suspension", () => {
   let db: TestDatabase;
@@ -206,5 +207,68 @@ describe("a suspension", () => {
       }
     }
     assert.ok(refused > calls.length * 2, `refused: ${refused}`);
+  });
+
+  it("loses nothing that the POS does meanwhile, and the POS hears nothing of it", async () => {
+    const store = await addStore(db.pool);
+    const [sold, renamed, low] = await Promise.all(
+      [40, 3, 4].map((stock) => addProduct(db.pool, store, { stock })),
+    );
+    const tickets = [];
+    for (const days of [3, 4, 5, 6, 7]) {
+      const fecha = new Date(Date.now() - days * 86_400_000);
+      const lines = [1, 2].map((cantidad) => ({ productoId: sold ?? "", cantidad, precio: 10 }));
+      tickets.push(await addSale(db.pool, store, { fecha, lines, statusPago: "pendiente" }));
+    }
+    await reconcile(worker, [store], new Date());
+    await rollUp(worker);
+    const notices: unknown[] = [];
+    const pos = await db.pool.connect();
+    pos.on("notice", (notice) => notices.push(notice.message));
+    try {
+      await hide(pos, ...posTables);
+      const [changed, emptied, deleted, moved, paid] = tickets;
+      for (const [sql, id] of [
+        ["update public.detalles_venta set subtotal = 77 where venta_id = $1", changed],
+        ["delete from public.detalles_venta where venta_id = $1", emptied],
+        [
+          "with l as (delete from public.detalles_venta where venta_id = $1) delete from public.ventas where id = $1",
+          deleted,
+        ],
+        ["update public.ventas set fecha = fecha - interval '1 day' where id = $1", moved],
+        ["update public.ventas set status_pago = 'anulado' where id = $1", paid],
+        ["update public.productos set stock_actual = 0 where id = $1", sold],
+        ["update public.productos set nombre = 'Otra' where id = $1", renamed],
+        ["update public.productos set is_active = false where id = $1", low],
+        [
+          "insert into public.insights (id, tienda_id, tipo, mensaje, nivel_urgencia, is_active, created_at, extra_data) select gen_random_uuid(), tienda_id, 'OTRO', '', 'BAJA', true, now(), jsonb_build_object('producto_id', id) from public.productos where id = $1",
+          low,
+        ],
+      ]) {
+        await pos.query(sql ?? "", [id]);
+      }
+      await allow(pos, ...posTables);
+    } finally {
+      pos.release(true);
+    }
+    assert.deepEqual(notices, []);
+    await assertReportsExact(db.pool, [store], new Date());
+    await rollUp(worker);
+    assert.deepEqual(await rollupRows(db.pool), await rowsOfTickets(db.pool));
+    await worker.query("select nexus_engine.drain_outbox(250, 500, false, now())");
+    const { rows } = await db.pool.query(
+      `select tipo, extra_data ->> 'nombre' as nombre from public.insights i
+       where tienda_id = $1 and is_active and tipo <> 'OTRO' and tipo not like 'VENTAS%' order by 1, 2`,
+      [store],
+    );
+    assert.deepEqual(
+      rows.map(({ tipo }) => tipo),
+      ["PRODUCTO_SIN_STOCK", "STOCK_BAJO"],
+    );
+    const noted = await db.pool.query(
+      "select from nexus_engine.product_insight where producto_id = $1",
+      [low],
+    );
+    assert.equal(noted.rowCount, 2);
   });
 });
