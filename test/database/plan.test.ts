@@ -126,6 +126,19 @@ describe("the plan of attaching", () => {
     }
   });
 
+  it("looks at nothing that a migration of the POS keeps locked, and goes on", async () => {
+    const pos = new Client({ connectionString: db.url });
+    await pos.connect();
+    await pos.query("begin; lock table public.productos");
+    try {
+      const said = await text();
+      assert.match(said, /\? Could not look at products: another session keeps it locked/);
+      assert.match(said, /\* 1 ticket is dated more than a day after being written/);
+    } finally {
+      await pos.end();
+    }
+  });
+
   it("says what lacks in a database that is not the POS's, or not any more", async () => {
     await db.pool.query("alter table public.ventas rename column total to importe");
     const plan = await read();

@@ -28,6 +28,8 @@ const blind = (text: string): Finding => ({ kind: "blind", text });
 
 /** How long the plan looks at one thing: it must not be a burden to a database at work. */
 const lookForMs = 10_000;
+/** For a lock that only who alters a table keeps from us: behind us his successors would wait. */
+const waitForMs = 1_000;
 
 /**
  * Looks at something, for which these tables of public have to be read; says why where that is not possible. In
@@ -50,14 +52,16 @@ export async function look(
     const names = rows.map(({ name }) => `public.${name}`).join(", ");
     return [blind(`Could not look at ${what}: this login lacks SELECT on ${names}.`)];
   }
-  await client.query(`savepoint look; set local statement_timeout = ${lookForMs}`);
+  await client.query(
+    `savepoint look; set local statement_timeout = ${lookForMs}; set local lock_timeout = ${waitForMs}`,
+  );
   try {
     return await work();
   } catch (error) {
-    await client.query("rollback to look");
     return [blind(`Could not look at ${what}: ${whyNot(error)}`)];
   } finally {
-    await client.query("release look");
+    // Gives the locks back, for which a migration of the POS may wait.
+    await client.query("rollback to look; release look");
   }
 }
 
@@ -66,6 +70,8 @@ function whyNot(error: unknown): string {
   switch (sqlState(error)) {
     case "57014":
       return `it would take longer than ${lookForMs / 1000} s.`;
+    case "55P03":
+      return "another session keeps it locked.";
     case "42501":
       return /row-level security/.test(message)
         ? "row level security would hide rows from this login."

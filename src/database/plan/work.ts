@@ -1,12 +1,17 @@
 import type { Client } from "pg";
-import { bytes, count, type Finding, fact, type Section, seconds } from "./section.ts";
+import { bytes, count, type Finding, fact, look, type Section, seconds } from "./section.ts";
 
 type Size = { name: string; rows: number; size: string; is_analyzed: boolean };
-/** Seconds a million rows, measured on two cores; a first full pass costs most where much is low. */
+/** Seconds a million rows on two idle cores, rounded up. */
 const perMillion = { check: 2, refresh: 3, rollUp: 20 };
 
 /** How large the POS's tables are, which locks are taken, and what runs after that. */
 export async function workSection(client: Client): Promise<Section> {
+  const findings = await look(client, "sizes", [], () => sizesAndWork(client));
+  return { title: "Sizes, locks and work", findings: [...findings, ...locks] };
+}
+
+async function sizesAndWork(client: Client): Promise<Finding[]> {
   const { rows } = await client.query<Size>(
     `select c.relname as name, pg_catalog.pg_total_relation_size(c.oid)::text as size, c.reltuples >= 0 as is_analyzed,
        -- Never counted: as if a row took 100 bytes.
@@ -25,16 +30,12 @@ export async function workSection(client: Client): Promise<Section> {
   const check = seconds(of("productos") * perMillion.check);
   const refresh = seconds(of("productos") * perMillion.refresh + of("insights"));
   const rollUp = seconds((of("ventas") + of("detalles_venta")) * perMillion.rollUp);
-  return {
-    title: "Sizes, locks and work",
-    findings: [
-      ...sizes,
-      ...locks,
-      fact(
-        `Afterwards the worker runs: check_stock, which reads every product (${check}); generate_all_insights, a full pass (${refresh}); roll_up, which sums up all tickets in jobs of some stores each (${rollUp} in all). They read the POS's tables and write our own and public.insights; the POS waits for none of them.`,
-      ),
-    ],
-  };
+  return [
+    ...sizes,
+    fact(
+      `After attaching the worker runs (times as on two idle cores): check_stock, which reads every product (${check}); generate_all_insights, a full pass (${refresh}); roll_up, which sums up all tickets (${rollUp}). They read the POS's tables and write our own and public.insights; the POS waits for none of them.`,
+    ),
+  ];
 }
 
 const locks: Finding[] = [
