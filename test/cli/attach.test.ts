@@ -141,6 +141,12 @@ grant nexus_server to dos with inherit false, set true;`,
       "create role uno login password 'uno'; create role reader login password 'reader'",
     );
     await server.createPos("pos_uno", "uno");
+    // As hardened as can be: nothing by way of everybody.
+    await server.sql(
+      "pos_uno",
+      `revoke all on schema public from public; revoke all on database pos_uno from public;
+       grant connect on database pos_uno to reader; grant usage on schema public to reader`,
+    );
     const before = await server.sql("pos_uno", everything);
 
     const check = await run("pos_uno", "reader", ["--check", "--login", "nexus_migration"]);
