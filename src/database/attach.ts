@@ -57,7 +57,10 @@ export async function attach(
   } catch (error) {
     await client.query("rollback");
     // Row level security that is forced on the tables' owner as well: who watches for it says so.
-    if (sqlState(error) === insufficientPrivilege && (await isSuspended(client))) return false;
+    if (sqlState(error) === insufficientPrivilege && (await isSuspended(client))) {
+      say("triggers: waiting until row level security hides nothing from our roles");
+      return false;
+    }
     if (sqlState(error) !== lockNotAvailable) throw error;
     const inUseBy = await users(client);
     say(`triggers: waiting for the POS's tables${heldBy(inUseBy)}`);

@@ -42,6 +42,7 @@ describe("attaching", () => {
     env: Record<string, string> = {},
   ) {
     const child = spawn(process.execPath, [cli, ...args], {
+      timeout: 60_000,
       env: { PATH: process.env.PATH, DATABASE_URL: server.url(database, login), ...env },
     });
     const chunks: string[] = [];
