@@ -71,7 +71,13 @@ export async function attach(
     return false;
   }
   await client.query("select set_config('lock_timeout', $1, false)", [String(index)]);
-  await ensurePosIndexes(client, ownerUrl, log, say);
+  const { built, left } = await ensurePosIndexes(client, ownerUrl, log);
+  if (built.length > 0) say(`index: built ${built.join(", ")}`);
+  if (left.length > 0) {
+    say(
+      `index: left to an owner of the POS's tables, without it reports are slower: ${left.join("; ")}`,
+    );
+  }
   return true;
 }
 

@@ -5,6 +5,7 @@ import type { Config } from "../config.ts";
 import type { Logger } from "../log.ts";
 import { keepAttaching } from "./attach.ts";
 import { describeTarget, parseTarget } from "./hosts.ts";
+import { keepIndexes } from "./indexes.ts";
 import { type PreparationOptions, prepareDatabase } from "./prepare.ts";
 
 export type Database = {
@@ -85,14 +86,20 @@ export async function openDatabase(
   }
 }
 
-/** What the POS's use of its tables keeps from being done now is done later, until the returned function is called. */
+/**
+ * What the POS's use of its tables keeps from being done now is done later, and an index that it drops is built
+ * again, until the returned function is called.
+ */
 async function prepare(
   ownerUrl: string,
   log: Logger,
   options: PreparationOptions,
 ): Promise<() => Promise<void>> {
-  if (await prepareDatabase(ownerUrl, log, options)) return async () => {};
-  return keepAttaching(ownerUrl, log).stop;
+  const isDone = await prepareDatabase(ownerUrl, log, options);
+  const kept = [keepIndexes(ownerUrl, log), ...(isDone ? [] : [keepAttaching(ownerUrl, log)])];
+  return async () => {
+    await Promise.all(kept.map(({ stop }) => stop()));
+  };
 }
 
 /** A random key that is made once and kept beside the data, readable by its owner only. */

@@ -3,7 +3,6 @@ import { join } from "node:path";
 import type { Client } from "pg";
 import type { Logger } from "../log.ts";
 import { explainLocks, MigrationError } from "./blockers.ts";
-import type { Say } from "./steps.ts";
 
 const sqlDir = join(import.meta.dirname, "../../sql");
 const posDir = join(sqlDir, "pos");
@@ -42,51 +41,67 @@ export async function loadDemoData(client: Client, log: Logger): Promise<void> {
 /**
  * Creates our indexes on the POS's tables, one file each in sql/pos/indexes, without blocking the
  * shops' writes. An index that an interrupted run left invalid is built anew. One that is not built
- * within lock_timeout, because older transactions do not end, is left to the next start: reports are
+ * within lock_timeout, because older transactions do not end, is left to keepIndexes: reports are
  * slower without it, and nothing else.
+ * Returns the indexes that were built, and the statements that are left to an owner of the POS's tables,
+ * where this login is none.
  */
 export async function ensurePosIndexes(
   client: Client,
   connectionString: string,
   log: Logger,
-  say: Say = () => {},
-): Promise<void> {
-  if (!(await mayIndex(client))) {
-    say("index: left out, only the owner of the POS's tables can make it: reports are slower");
-    return;
-  }
+): Promise<{ built: string[]; left: string[] }> {
   const dir = join(posDir, "indexes");
+  const [built, left]: [string[], string[]] = [[], []];
   for (const file of (await readdir(dir)).sort()) {
     const name = file.replace(/\.sql$/, "");
+    const statement = await readFile(join(dir, file), "utf8");
     try {
       await explainLocks(client, connectionString, `index ${name}`, async () => {
-        if (!(await needsIndex(client, name))) return;
+        const is = await lookAtIndex(client, name);
+        if (is.there) return;
+        if (!is.ours) {
+          left.push(statement.replace(/^--.*\n/gm, "").trim());
+          return;
+        }
+        if (is.invalid) await client.query(`drop index concurrently if exists public.${name}`);
         log.info({ index: name }, "building an index on the POS's tables");
-        await client.query(await readFile(join(dir, file), "utf8"));
+        await client.query(statement);
+        built.push(name);
       });
     } catch (err) {
       if (!(err instanceof MigrationError)) throw err;
-      log.warn({ index: name, err }, "an index is left to be built by the next start");
+      log.warn({ index: name, err }, "an index is left to be built later");
     }
   }
+  if (left.length > 0) {
+    log.warn(
+      { statements: left },
+      "sales are read slowly without an index that only an owner of the POS's tables can make",
+    );
+  }
+  return { built, left };
 }
 
-/** Whoever owns the table, and may create in its schema. */
-async function mayIndex(client: Client): Promise<boolean> {
-  const { rows } = await client.query<{ may: boolean }>(
-    `select pg_catalog.pg_has_role(c.relowner, 'usage') and pg_catalog.has_schema_privilege(c.relnamespace, 'create') as may
-     from pg_catalog.pg_class c where c.relnamespace = 'public'::regnamespace and c.relname = 'ventas'`,
+/**
+ * Whether the index is there, or another on the same columns, such as one of the POS's own; whether ours was
+ * not finished; and whether this login may make it.
+ */
+async function lookAtIndex(
+  client: Client,
+  name: string,
+): Promise<{ there: boolean; invalid: boolean; ours: boolean }> {
+  const { rows } = await client.query<{ there: boolean; invalid: boolean; ours: boolean }>(
+    `select
+       exists (
+         select from pg_catalog.pg_index i
+         where i.indrelid = t.oid and i.indisvalid and i.indpred is null
+           and pg_get_indexdef(i.indexrelid, 1, true) = 'tienda_id'
+           and pg_get_indexdef(i.indexrelid, 2, true) = 'fecha') as there,
+       to_regclass('public.' || $1) is not null as invalid,
+       pg_has_role(t.relowner, 'usage') and has_schema_privilege(t.relnamespace, 'create') as ours
+     from pg_catalog.pg_class t where t.oid = 'public.ventas'::regclass`,
+    [name],
   );
-  return rows[0]?.may ?? false;
-}
-
-/** Whether there is none; drops one that is invalid. */
-async function needsIndex(client: Client, name: string): Promise<boolean> {
-  const { rows } = await client.query<{ indisvalid: boolean }>(
-    "select indisvalid from pg_catalog.pg_index where indexrelid = to_regclass($1)",
-    [`public.${name}`],
-  );
-  if (rows[0]?.indisvalid) return false;
-  if (rows[0]) await client.query(`drop index concurrently if exists public.${name}`);
-  return true;
+  return rows[0] ?? { there: false, invalid: false, ours: false };
 }

@@ -15,6 +15,19 @@ export async function withBenchDatabase(
   work: (url: string) => Promise<void>,
   settings: Record<string, string> = {},
 ): Promise<void> {
+  const prepared = async (url: string) => {
+    await prepareDatabase(url, createLog("warn"), { createPos: true });
+    await work(url);
+  };
+  await withEmptyDatabase(name, prepared, settings);
+}
+
+/** The same without a table in it. */
+export async function withEmptyDatabase(
+  name: string,
+  work: (url: string) => Promise<void>,
+  settings: Record<string, string> = {},
+): Promise<void> {
   const given = process.env["BENCH_DATABASE_URL"];
   const embedded = given
     ? undefined
@@ -28,7 +41,6 @@ export async function withBenchDatabase(
   const url = Object.assign(new URL(server), { pathname: `/${database}` }).toString();
   try {
     await asOwner(server, (owner) => owner.query(`create database ${database}`));
-    await prepareDatabase(url, createLog("warn"), { createPos: true });
     await work(url);
   } finally {
     await asOwner(server, (owner) =>

@@ -10,6 +10,7 @@ const parts = {
   engine: "a full refresh, one store, batches, the guide's loop, GraphQL queries",
   growth: "a steady refresh with ten times the sales, and ten times the products",
   checkout: "what a sale pays for our triggers and our index",
+  attach: "what a POS that sells notices of attach(), detach(), its own alterations and a backup",
   settings: "sales of other stores while one changes its settings, and while a worker starts",
   rollups: "one day's changes in five years of sales, beside 60 days",
   summaries: "the daily summaries of 1,000 stores: told, completed, corrected",

@@ -36,7 +36,7 @@ export async function readPlan(client: Client, logins: Logins): Promise<Plan> {
       sections.push(
         await rightsSection(client, logins),
         await rowSecuritySection(client, logins),
-        await oursSection(client),
+        await oursSection(client, logins.migration),
         await workSection(client),
         await openSection(client),
         await settingsSection(client, all),
