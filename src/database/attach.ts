@@ -123,7 +123,9 @@ export function keepAttaching(
         const how = { ...(say && { say }), ...(attachAgain && { attachAgain }) };
         if (await attachAlone(ownerUrl, log, signal, options, how)) return;
       } catch (err) {
-        if (!signal.aborted) log.warn({ err }, "our triggers could not be made, trying again");
+        if (signal.aborted) return;
+        say?.(`triggers: not made, trying again: ${err instanceof Error ? err.message : err}`);
+        log.warn({ err }, "our triggers could not be made, trying again");
       }
     }
   }
