@@ -209,6 +209,22 @@ describe("a suspension", () => {
     assert.ok(refused > calls.length * 2, `refused: ${refused}`);
   });
 
+  it("is met by every function that deletes or archives by what it sees of the POS, and by every trigger", async () => {
+    const { rows } = await db.pool.query<{ name: string }>(
+      `select p.proname as name from pg_proc p
+       where p.pronamespace = 'nexus_engine'::regnamespace
+         and (p.prorettype = 'trigger'::regtype or p.prosrc ~ 'delete from|is_active = false')
+         and p.prosrc ~ '\\m(public\\.(tiendas|users|productos|ventas|detalles_venta|insights)|nexus_engine\\.(store|product_level|sale))\\M'
+         and not coalesce('row_security=off' = any (p.proconfig), false)
+       order by 1`,
+    );
+    // attach() asks an owner's rights, purges() is the text of what purge() runs.
+    assert.deepEqual(
+      rows.map(({ name }) => name).filter((name) => !["attach", "purges"].includes(name)),
+      [],
+    );
+  });
+
   it("loses nothing that the POS does meanwhile, and the POS hears nothing of it", async () => {
     const store = await addStore(db.pool);
     const [sold, renamed, low] = await Promise.all(
