@@ -1,0 +1,303 @@
+import assert from "node:assert/strict";
+import { after, before, describe, it } from "node:test";
+import type { Pool } from "pg";
+import { takesWrites } from "../../src/engine.ts";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { drainOutbox } from "../support/drain.ts";
+import { addProduct, addStore, reconcile, setSettings } from "../support/fixtures.ts";
+import { runJobs } from "../support/jobs.ts";
+
+/** Tables with a tienda_id that forget by themselves, by time or by what the POS does. */
+const forgetful = [
+  "late_ticket",
+  "missing_product",
+  "missing_store",
+  "pos_clock",
+  "refresh_request",
+  "sales_changed",
+  "stock_event",
+  "store_held_up",
+];
+const lasting = ["open_insight", "product_settings", "stock_out", "store_settings"];
+
+/** Night n after the first. */
+const night = (n: number) => new Date(Date.parse("2026-03-01T06:15:00Z") + n * 86_400_000);
+
+describe("what is kept about stores and products that the POS does not have", () => {
+  let db: TestDatabase;
+  let worker: Pool;
+  let relations: string[];
+  before(async () => {
+    db = await createTestDatabase();
+    worker = db.poolAs("nexus_worker");
+    const { rows } = await db.pool.query("select relation from nexus_engine.kept_by_store()");
+    relations = rows.map(({ relation }) => relation);
+  });
+  after(() => db.drop());
+
+  const empty = () => db.pool.query("truncate public.tiendas cascade");
+  /** Begins anew: no store, and nothing of ours. */
+  async function startOver(): Promise<void> {
+    await empty();
+    for (const table of [...relations, ...forgetful]) {
+      await db.pool.query(`delete from nexus_engine.${table}`);
+    }
+  }
+
+  async function addStores(n: number): Promise<string[]> {
+    return Promise.all(Array.from({ length: n }, () => addStore(db.pool)));
+  }
+
+  /** A store with a row in every table of ours that has stores. */
+  async function addFullStore(): Promise<string> {
+    const store = await addStore(db.pool);
+    const product = await addProduct(db.pool, store, { stock: 0 });
+    await setSettings(db.pool, store, { low_stock_threshold: 7, critical_threshold: 2 });
+    await db.pool.query(
+      "insert into nexus_engine.product_settings (producto_id, tienda_id, min_stock) values ($1, $2, 4)",
+      [product, store],
+    );
+    await reconcile(worker, [store], night(0));
+    for (const row of [
+      "sale_mark (tienda_id, at) values ($1, now())",
+      "stock_recheck (tienda_id) values ($1)",
+      "stock_told (tienda_id, tipo, composition) values ($1, 'STOCK_BAJO', 1) on conflict do nothing",
+      "store_failure (tienda_id, tipo, sqlstate, message, first_at, last_at) values ($1, 'X', '22000', '', now(), now())",
+      "store_day (tienda_id, day, total, tickets, unusable) values ($1, '2026-02-01', 1, 1, 0)",
+      "store_hour (tienda_id, day, hour, total, tickets) values ($1, '2026-02-01', 1, 1, 1)",
+      "method_day (tienda_id, day, metodo_pago, total, tickets) values ($1, '2026-02-01', 'efectivo', 1, 1)",
+      "product_day (tienda_id, day, producto_id, units, revenue, tickets) values ($1, '2026-02-01', $1, 1, 1, 1)",
+      "rollup_state (tienda_id, through, next_ends_at, time_zone, day_starts_at, counted_pending_methods) values ($1, '2026-02-01', now(), 'UTC', '00:00', '{}')",
+    ]) {
+      await db.pool.query(`insert into nexus_engine.${row}`, [store]);
+    }
+    assert.deepEqual(await kept(store), [...relations].sort());
+    return store;
+  }
+
+  /** The tables that still have something about a store. */
+  async function kept(store: string): Promise<string[]> {
+    const { rows } = await db.pool.query(
+      relations
+        .map(
+          (t) =>
+            `select '${t}' as t where exists (select from nexus_engine.${t} where tienda_id = $1)`,
+        )
+        .join(" union all "),
+      [store],
+    );
+    return rows.map(({ t }) => t).sort();
+  }
+
+  async function deleteStore(store: string): Promise<void> {
+    for (const table of ["insights", "productos"]) {
+      await db.pool.query(`delete from public.${table} where tienda_id = $1`, [store]);
+    }
+    await db.pool.query("delete from public.tiendas where id = $1", [store]);
+    await drainOutbox(worker);
+  }
+
+  /** As the task does: until nothing is left to delete. */
+  async function purge(at: Date, pool: Pool = worker): Promise<number> {
+    for (let deleted = 0; ; ) {
+      const { rows } = await pool.query("select nexus_engine.purge($1, '180 days', 2) as n", [at]);
+      if (rows[0].n === 0) return deleted;
+      deleted += rows[0].n;
+    }
+  }
+
+  const notes = async () =>
+    (await db.pool.query("select from nexus_engine.missing_store")).rowCount;
+
+  const warning = async () =>
+    (await worker.query("select nexus_engine.missing_stores_warning() as warning")).rows[0]
+      .warning as string | null;
+
+  it("is all that there is by store, or forgets by itself", async () => {
+    const { rows } = await db.pool.query(`
+      select c.relname as name from pg_attribute a join pg_class c on c.oid = a.attrelid
+      where c.relnamespace = 'nexus_engine'::regnamespace and c.relkind = 'r' and a.attname = 'tienda_id'
+      order by 1`);
+    assert.deepEqual(
+      rows.map(({ name }) => name),
+      [...relations, ...forgetful].sort(),
+    );
+  });
+
+  it("stays for a day, and what does not come back by itself for 30", async () => {
+    await startOver();
+    await addStores(1);
+    const store = await addFullStore();
+    await deleteStore(store);
+    const before = await kept(store);
+    await purge(night(0));
+    await purge(new Date(night(1).getTime() - 1000));
+    assert.deepEqual(await kept(store), before, "missed once, or twice within a day");
+    await purge(night(1));
+    assert.deepEqual(await kept(store), lasting);
+    await purge(night(29));
+    assert.deepEqual(await kept(store), lasting);
+    await purge(night(30));
+    assert.deepEqual(await kept(store), []);
+    await purge(night(31));
+    assert.equal(await notes(), 0, "nothing is left of it, not even in an outbox");
+  });
+
+  it("stays when the store is seen again", async () => {
+    await startOver();
+    await addStores(1);
+    const store = await addFullStore();
+    await deleteStore(store);
+    await purge(night(0));
+    await db.pool.query(
+      "insert into public.tiendas (id, nombre, rubro, is_active) values ($1, 'x', 'x', true)",
+      [store],
+    );
+    await purge(night(1));
+    assert.equal(await notes(), 0);
+    await deleteStore(store);
+    await purge(night(2));
+    const before = await kept(store);
+    assert.ok(before.length > lasting.length);
+    await purge(new Date(night(3).getTime() - 1000));
+    assert.deepEqual(await kept(store), before, "a day from the last time on");
+    await purge(night(3));
+    assert.deepEqual(await kept(store), lasting);
+  });
+
+  it("stays when a policy hides the rows, and purge says so", async () => {
+    await startOver();
+    await addStores(3);
+    const store = await addFullStore();
+    const role = `nexus_test_${process.pid}`;
+    const client = await db.pool.connect();
+    try {
+      await client.query(`
+        create role ${role}; grant nexus_worker to ${role};
+        alter table public.tiendas enable row level security;
+        alter table public.insights enable row level security`);
+      await client.query(`set role ${role}; set row_security = on`);
+      assert.equal((await client.query("select from public.tiendas")).rowCount, 0, "hidden");
+      for (const n of [0, 1, 31]) {
+        await assert.rejects(
+          client.query("select nexus_engine.purge($1, '180 days', 1000)", [night(n)]),
+          { code: "42501", message: /row-level security policy for table "tiendas"/ },
+        );
+      }
+      for (const call of [
+        "reconcile(null, array[$1::uuid], now())",
+        "forget_dismissals(array[$1::uuid], now())",
+        "compare_rollups_batch($1, 10, 1, now())",
+        "check_stock_batch($1, 10, now())",
+      ]) {
+        await assert.rejects(client.query(`select nexus_engine.${call}`, [store]), {
+          code: "42501",
+        });
+      }
+    } finally {
+      await client.query("reset role; reset row_security");
+      await client.query(`
+        alter table public.tiendas disable row level security;
+        alter table public.insights disable row level security`);
+      await client.query(`drop role ${role}`);
+      client.release();
+    }
+    assert.deepEqual(await kept(store), [...relations].sort());
+    assert.equal(await notes(), 0);
+  });
+
+  it("stays when more than a tenth of the stores are gone, until an operator says so", async () => {
+    await startOver();
+    await addStores(8);
+    const gone = [await addFullStore(), await addFullStore()];
+    for (const store of gone) await deleteStore(store);
+    const before = await Promise.all(gone.map(kept));
+    await purge(night(0));
+    assert.equal(await warning(), null, "not yet");
+    for (const n of [1, 2, 60]) {
+      await purge(night(n));
+      assert.deepEqual(await Promise.all(gone.map(kept)), before);
+    }
+    const health = { warn: (about: string, text?: string) => said.set(about, text) };
+    const said = new Map<string, string | undefined>();
+    await takesWrites(db.poolAs("nexus_server", 1), health);
+    assert.match(said.get("stores") ?? "", /^stores are missing from public\.tiendas/);
+    assert.match((await warning()) ?? "", /^purge deletes nothing about 2 of 10 stores/);
+    const call = /select nexus_engine\.confirm_missing_stores\('[^']+'\)/.exec(
+      (await warning()) ?? "",
+    );
+    // One more that is gone since then is none of those that the operator was told of.
+    const later = await addFullStore();
+    await deleteStore(later);
+    await purge(night(61));
+    await assert.rejects(worker.query(call?.[0] ?? ""), { code: "42501" });
+    const { rows } = await db.pool
+      .query(`set role nexus_owner; ${call?.[0]}; reset role`)
+      .then(
+        (results) =>
+          (results as unknown as { rows: Record<string, number>[] }[])[1] ?? { rows: [] },
+      );
+    assert.deepEqual(rows, [{ confirm_missing_stores: 2 }]);
+    await purge(new Date(night(61).getTime() + 1000));
+    for (const store of gone) assert.deepEqual(await kept(store), []);
+    assert.ok((await kept(later)).length > lasting.length);
+    await takesWrites(db.poolAs("nexus_server", 1), health);
+    assert.equal(said.get("stores"), undefined);
+  });
+
+  it("goes of one store in three, of two in twenty, and never of the only one", async () => {
+    for (const [there, gone, goes] of [
+      [2, 1, true],
+      [18, 2, true],
+      [17, 2, false],
+      [0, 1, false],
+    ] as const) {
+      await startOver();
+      await addStores(there);
+      const ids = await addStores(gone);
+      for (const id of ids) {
+        await db.pool.query(
+          "insert into nexus_engine.stock_told (tienda_id, tipo, composition) values ($1, 'X', 1)",
+          [id],
+        );
+      }
+      await db.pool.query("delete from public.tiendas where id = any ($1)", [ids]);
+      for (const n of [0, 1]) await purge(night(n));
+      assert.deepEqual(
+        (await Promise.all(ids.map(kept))).flat().length,
+        goes ? 0 : gone,
+        `${gone} of ${there + gone}`,
+      );
+    }
+  });
+
+  it("is named in the log of the job", async () => {
+    await startOver();
+    const store = await addFullStore();
+    await empty();
+    await purge(new Date(Date.now() - 2 * 86_400_000));
+    await db.pool.query("select graphile_worker.add_job('purge')");
+    await runJobs(worker);
+    const { rows } = await db.pool.query(
+      "select counts from nexus_engine.job_run where task = 'purge' order by id desc limit 1",
+    );
+    assert.deepEqual(rows[0].counts, { deleted: 0, missingStores: 1, givenUp: 0, jobs: 0 });
+    assert.ok((await kept(store)).length > lasting.length);
+  });
+
+  it("is deleted by two purges at the same time as by one", async () => {
+    await startOver();
+    await addStores(1);
+    const store = await addFullStore();
+    await deleteStore(store);
+    const first = await worker.connect();
+    for (const n of [0, 1]) {
+      await first.query("begin");
+      await first.query("select nexus_engine.purge($1, '180 days', 1000)", [night(n)]);
+      await worker.query("select nexus_engine.purge($1, '180 days', 1000)", [night(n + 40)]);
+      await first.query("commit");
+    }
+    first.release();
+    assert.deepEqual(await kept(store), lasting, "the second saw no look of the first");
+  });
+});
