@@ -3,8 +3,8 @@
 -- under row_security = off Postgres refuses what a policy would hide.
 
 -- What is kept by store, and for how long after a look missed the store first: a day for what comes back by itself when
--- the store does; 30 for what does not, such as what an owner entered, dismissed or was told. In the order in which it
--- is deleted. Tables with a tienda_id that are not here forget by themselves.
+-- the store does; 30 for what does not, such as what an owner entered, dismissed or was told. Tables with a tienda_id
+-- that are not here forget by themselves.
 create or replace function nexus_engine.kept_by_store() returns table (relation name, kept_for interval)
 language sql immutable parallel safe
 as $$
@@ -15,7 +15,6 @@ as $$
     ('stock_out', interval '30 days'),
     ('stock_watch', interval '1 day'),
     ('stock_told', interval '1 day'),
-    -- After the settings, whose triggers write here.
     ('stock_recheck', interval '1 day'),
     ('sale_mark', interval '1 day'),
     ('store_failure', interval '1 day'),

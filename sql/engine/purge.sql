@@ -49,7 +49,7 @@ begin
 end;
 $$;
 
--- What purge executes, in this order, with the time, the retention and the limit.
+-- What purge executes, with the time, the retention and the limit.
 create or replace function nexus_engine.purges() returns text[]
 language sql stable
 as $purges$
@@ -95,5 +95,5 @@ as $purges$
           select g.ctid from nexus_engine.%1$I g
           where g.tienda_id = any (array(select nexus_engine.gone_stores($1, %2$L))) limit $3))$$,
         k.relation, k.kept_for)
-      from nexus_engine.kept_by_store() with ordinality k (relation, kept_for, n) order by k.n)
+      from nexus_engine.kept_by_store() k)
 $purges$;
