@@ -3,21 +3,10 @@ import { after, before, describe, it } from "node:test";
 import type { Pool } from "pg";
 import { takesWrites } from "../../src/engine.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
-import { drainOutbox } from "../support/drain.ts";
-import { addProduct, addStore, reconcile, setSettings } from "../support/fixtures.ts";
+import { setSettings } from "../support/fixtures.ts";
 import { runJobs } from "../support/jobs.ts";
+import { forgetful, type KeptStores, keptStores } from "../support/kept.ts";
 
-/** Tables with a tienda_id that forget by themselves, by time or by what the POS does. */
-const forgetful = [
-  "late_ticket",
-  "missing_product",
-  "missing_store",
-  "pos_clock",
-  "refresh_request",
-  "sales_changed",
-  "stock_event",
-  "store_held_up",
-];
 const lasting = ["open_insight", "product_settings", "stock_out", "store_settings"];
 
 /** Night n after the first. */
@@ -26,82 +15,13 @@ const night = (n: number) => new Date(Date.parse("2026-03-01T06:15:00Z") + n * 8
 describe("what is kept about stores and products that the POS does not have", () => {
   let db: TestDatabase;
   let worker: Pool;
-  let relations: string[];
+  let stores: KeptStores;
   before(async () => {
     db = await createTestDatabase();
     worker = db.poolAs("nexus_worker");
-    const { rows } = await db.pool.query("select relation from nexus_engine.kept_by_store()");
-    relations = rows.map(({ relation }) => relation);
+    stores = await keptStores(db.pool, worker);
   });
   after(() => db.drop());
-
-  const empty = () => db.pool.query("truncate public.tiendas cascade");
-  /** Begins anew: no store, and nothing of ours. */
-  async function startOver(): Promise<void> {
-    await empty();
-    for (const table of [...relations, ...forgetful]) {
-      await db.pool.query(`delete from nexus_engine.${table}`);
-    }
-  }
-
-  async function addStores(n: number): Promise<string[]> {
-    return Promise.all(Array.from({ length: n }, () => addStore(db.pool)));
-  }
-
-  /** A store with a row in every table of ours that has stores. */
-  async function addFullStore(): Promise<string> {
-    const store = await addStore(db.pool);
-    const product = await addProduct(db.pool, store, { stock: 0 });
-    await setSettings(db.pool, store, { low_stock_threshold: 7, critical_threshold: 2 });
-    await db.pool.query(
-      "insert into nexus_engine.product_settings (producto_id, tienda_id, min_stock) values ($1, $2, 4)",
-      [product, store],
-    );
-    await reconcile(worker, [store], night(0));
-    for (const row of [
-      "sale_mark (tienda_id, at) values ($1, now())",
-      "stock_recheck (tienda_id) values ($1)",
-      "stock_told (tienda_id, tipo, composition) values ($1, 'STOCK_BAJO', 1) on conflict do nothing",
-      "store_failure (tienda_id, tipo, sqlstate, message, first_at, last_at) values ($1, 'X', '22000', '', now(), now())",
-      "store_day (tienda_id, day, total, tickets, unusable) values ($1, '2026-02-01', 1, 1, 0)",
-      "store_hour (tienda_id, day, hour, total, tickets) values ($1, '2026-02-01', 1, 1, 1)",
-      "method_day (tienda_id, day, metodo_pago, total, tickets) values ($1, '2026-02-01', 'efectivo', 1, 1)",
-      "product_day (tienda_id, day, producto_id, units, revenue, tickets) values ($1, '2026-02-01', $1, 1, 1, 1)",
-      "rollup_state (tienda_id, through, next_ends_at, time_zone, day_starts_at, counted_pending_methods) values ($1, '2026-02-01', now(), 'UTC', '00:00', '{}')",
-    ]) {
-      await db.pool.query(`insert into nexus_engine.${row}`, [store]);
-    }
-    assert.deepEqual(await kept(store), [...relations].sort());
-    return store;
-  }
-
-  /** The tables that still have something about a store. */
-  async function kept(store: string): Promise<string[]> {
-    const { rows } = await db.pool.query(
-      relations
-        .map(
-          (t) =>
-            `select '${t}' as t where exists (select from nexus_engine.${t} where tienda_id = $1)`,
-        )
-        .join(" union all "),
-      [store],
-    );
-    return rows.map(({ t }) => t).sort();
-  }
-
-  async function deleteStore(store: string): Promise<void> {
-    for (const table of ["insights", "productos"]) {
-      await db.pool.query(`delete from public.${table} where tienda_id = $1`, [store]);
-    }
-    await db.pool.query("delete from public.tiendas where id = $1", [store]);
-    await drainOutbox(worker);
-  }
-
-  const reopen = (store: string) =>
-    db.pool.query(
-      "insert into public.tiendas (id, nombre, rubro, is_active) values ($1, 'x', 'x', true)",
-      [store],
-    );
 
   /** As the task does: until nothing is left to delete. */
   async function purge(at: Date, pool: Pool = worker): Promise<number> {
@@ -126,52 +46,52 @@ describe("what is kept about stores and products that the POS does not have", ()
       order by 1`);
     assert.deepEqual(
       rows.map(({ name }) => name),
-      [...relations, ...forgetful].sort(),
+      [...stores.relations, ...forgetful].sort(),
     );
   });
 
   it("stays for a day, and what does not come back by itself for 30", async () => {
-    await startOver();
-    await addStores(1);
-    const store = await addFullStore();
-    await deleteStore(store);
-    const before = await kept(store);
+    await stores.startOver();
+    await stores.addStores(1);
+    const store = await stores.addFullStore();
+    await stores.deleteStore(store);
+    const before = await stores.kept(store);
     await purge(night(0));
     await purge(new Date(night(1).getTime() - 1000));
-    assert.deepEqual(await kept(store), before, "missed once, or twice within a day");
+    assert.deepEqual(await stores.kept(store), before, "missed once, or twice within a day");
     await purge(night(1));
-    assert.deepEqual(await kept(store), lasting);
+    assert.deepEqual(await stores.kept(store), lasting);
     await purge(night(29));
-    assert.deepEqual(await kept(store), lasting);
+    assert.deepEqual(await stores.kept(store), lasting);
     await purge(night(30));
-    assert.deepEqual(await kept(store), []);
+    assert.deepEqual(await stores.kept(store), []);
     await purge(night(31));
     assert.equal(await notes(), 0, "nothing is left of it, not even in an outbox");
   });
 
   it("stays when the store is seen again", async () => {
-    await startOver();
-    await addStores(1);
-    const store = await addFullStore();
-    await deleteStore(store);
+    await stores.startOver();
+    await stores.addStores(1);
+    const store = await stores.addFullStore();
+    await stores.deleteStore(store);
     await purge(night(0));
-    await reopen(store);
+    await stores.reopen(store);
     await purge(night(1));
     assert.equal(await notes(), 0);
-    await deleteStore(store);
+    await stores.deleteStore(store);
     await purge(night(2));
-    const before = await kept(store);
+    const before = await stores.kept(store);
     assert.ok(before.length > lasting.length);
     await purge(new Date(night(3).getTime() - 1000));
-    assert.deepEqual(await kept(store), before, "a day from the last time on");
+    assert.deepEqual(await stores.kept(store), before, "a day from the last time on");
     await purge(night(3));
-    assert.deepEqual(await kept(store), lasting);
+    assert.deepEqual(await stores.kept(store), lasting);
   });
 
   it("stays when a policy hides the rows, and purge says so", async () => {
-    await startOver();
-    await addStores(3);
-    const store = await addFullStore();
+    await stores.startOver();
+    await stores.addStores(3);
+    const store = await stores.addFullStore();
     const role = `nexus_test_${process.pid}`;
     const client = await db.pool.connect();
     try {
@@ -205,21 +125,21 @@ describe("what is kept about stores and products that the POS does not have", ()
       await client.query(`drop role ${role}`);
       client.release();
     }
-    assert.deepEqual(await kept(store), [...relations].sort());
+    assert.deepEqual(await stores.kept(store), [...stores.relations].sort());
     assert.equal(await notes(), 0);
   });
 
   it("stays when more than a tenth of the stores are gone, until an operator says so", async () => {
-    await startOver();
-    await addStores(8);
-    const gone = [await addFullStore(), await addFullStore()];
-    for (const store of gone) await deleteStore(store);
-    const before = await Promise.all(gone.map(kept));
+    await stores.startOver();
+    await stores.addStores(8);
+    const gone = [await stores.addFullStore(), await stores.addFullStore()];
+    for (const store of gone) await stores.deleteStore(store);
+    const before = await Promise.all(gone.map(stores.kept));
     await purge(night(0));
     assert.equal(await warning(), null, "not yet");
     for (const n of [1, 2, 60]) {
       await purge(night(n));
-      assert.deepEqual(await Promise.all(gone.map(kept)), before);
+      assert.deepEqual(await Promise.all(gone.map(stores.kept)), before);
     }
     const health = { warn: (about: string, text?: string) => said.set(about, text) };
     const said = new Map<string, string | undefined>();
@@ -230,8 +150,8 @@ describe("what is kept about stores and products that the POS does not have", ()
       (await warning()) ?? "",
     );
     // One more that is gone since then is none of those that the operator was told of.
-    const later = await addFullStore();
-    await deleteStore(later);
+    const later = await stores.addFullStore();
+    await stores.deleteStore(later);
     await purge(night(61));
     await assert.rejects(worker.query(call?.[0] ?? ""), { code: "42501" });
     const { rows } = await db.pool
@@ -242,8 +162,8 @@ describe("what is kept about stores and products that the POS does not have", ()
       );
     assert.deepEqual(rows, [{ confirm_missing_stores: 2 }]);
     await purge(new Date(night(61).getTime() + 1000));
-    for (const store of gone) assert.deepEqual(await kept(store), []);
-    assert.ok((await kept(later)).length > lasting.length);
+    for (const store of gone) assert.deepEqual(await stores.kept(store), []);
+    assert.ok((await stores.kept(later)).length > lasting.length);
     await takesWrites(db.poolAs("nexus_server", 1), health);
     assert.equal(said.get("stores"), undefined);
   });
@@ -255,9 +175,9 @@ describe("what is kept about stores and products that the POS does not have", ()
       [17, 2, false],
       [0, 1, false],
     ] as const) {
-      await startOver();
-      await addStores(there);
-      const ids = await addStores(gone);
+      await stores.startOver();
+      await stores.addStores(there);
+      const ids = await stores.addStores(gone);
       for (const id of ids) {
         await db.pool.query(
           "insert into nexus_engine.stock_told (tienda_id, tipo, composition) values ($1, 'X', 1)",
@@ -267,7 +187,7 @@ describe("what is kept about stores and products that the POS does not have", ()
       await db.pool.query("delete from public.tiendas where id = any ($1)", [ids]);
       for (const n of [0, 1]) await purge(night(n));
       assert.deepEqual(
-        (await Promise.all(ids.map(kept))).flat().length,
+        (await Promise.all(ids.map(stores.kept))).flat().length,
         goes ? 0 : gone,
         `${gone} of ${there + gone}`,
       );
@@ -275,9 +195,9 @@ describe("what is kept about stores and products that the POS does not have", ()
   });
 
   it("is named in the log of the job", async () => {
-    await startOver();
-    const store = await addFullStore();
-    await empty();
+    await stores.startOver();
+    const store = await stores.addFullStore();
+    await stores.empty();
     await purge(new Date(Date.now() - 2 * 86_400_000));
     await db.pool.query("select graphile_worker.add_job('purge')");
     await runJobs(worker);
@@ -285,27 +205,27 @@ describe("what is kept about stores and products that the POS does not have", ()
       "select counts from nexus_engine.job_run where task = 'purge' order by id desc limit 1",
     );
     assert.deepEqual(rows[0].counts, { deleted: 0, missingStores: 1, givenUp: 0, jobs: 0 });
-    assert.ok((await kept(store)).length > lasting.length);
+    assert.ok((await stores.kept(store)).length > lasting.length);
   });
 
   it("stays when the look waits for another session, as at the purge of another worker", async () => {
-    await startOver();
-    await addStores(1);
-    const store = await addFullStore();
-    await deleteStore(store);
+    await stores.startOver();
+    await stores.addStores(1);
+    const store = await stores.addFullStore();
+    await stores.deleteStore(store);
     for (const n of [0, 1]) await purge(night(n));
-    await reopen(store);
+    await stores.reopen(store);
     await setSettings(db.pool, store, { low_stock_threshold: 9 });
-    const before = await kept(store);
+    const before = await stores.kept(store);
     assert.ok(before.includes("stock_recheck"));
     const other = await worker.connect();
     await other.query("begin; select from nexus_engine.missing_store for update");
     await worker.query("select nexus_engine.purge($1, '180 days', 1000)", [night(40)]);
-    assert.deepEqual(await kept(store), before);
+    assert.deepEqual(await stores.kept(store), before);
     await other.query("commit");
     other.release();
     await purge(night(40));
-    assert.deepEqual([await kept(store), await notes()], [before, 0]);
+    assert.deepEqual([await stores.kept(store), await notes()], [before, 0]);
   });
 
   it("is looked for by functions that a policy hides nothing from, whoever calls them", async () => {
