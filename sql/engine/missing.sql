@@ -168,7 +168,7 @@ create or replace function nexus_engine.missing_stores_warning() returns text
 language sql stable
 as $$
   select format(
-    'purge deletes nothing about %s of %s stores that public.tiendas has not had for a day or longer: too many without an operator''s word.'
+    '%s of %s stores have been missing from public.tiendas for a day or longer: too many for purge to delete what is kept about them without an operator''s word.'
     ' If their rows are hidden or are being restored, mend that, and this ends by itself.'
     ' If the POS did delete them, call as an owner: select nexus_engine.confirm_missing_stores(%L);'
     ' Which they are: select * from nexus_engine.missing_store;',

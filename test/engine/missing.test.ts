@@ -146,7 +146,7 @@ describe("what is kept about stores and products that the POS does not have", ()
     const said = new Map<string, string | undefined>();
     await takesWrites(db.poolAs("nexus_server", 1), health);
     assert.match(said.get("stores") ?? "", /^stores are missing from public\.tiendas/);
-    assert.match((await warning()) ?? "", /^purge deletes nothing about 2 of 10 stores/);
+    assert.match((await warning()) ?? "", /^2 of 10 stores have been missing/);
     const call = /select nexus_engine\.confirm_missing_stores\('[^']+'\)/.exec(
       (await warning()) ?? "",
     );
@@ -217,7 +217,7 @@ describe("what is kept about stores and products that the POS does not have", ()
     assert.deepEqual(lines, [[found, await warning()]]);
     assert.match(
       (await warning()) ?? "",
-      /^purge deletes nothing about 1 of 1 stores .* select nexus_engine\.confirm_missing_stores/,
+      /^1 of 1 stores have been missing .* select nexus_engine\.confirm_missing_stores/,
     );
     assert.ok((await stores.kept(store)).length > lasting.length);
   });
