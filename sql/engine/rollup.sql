@@ -11,7 +11,7 @@
 -- Errors: NX004 outside READ COMMITTED.
 create or replace function nexus_engine.roll_up_batch(
   p_limit int, p_except uuid[], out stores int, out changed int, out failed uuid[]
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   tiendas uuid[];

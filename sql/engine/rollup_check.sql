@@ -16,7 +16,7 @@ $$;
 -- days may not be rolled up, see begin_roll_up.
 create or replace function nexus_engine.check_rollups(p_tiendas uuid[], p_from date, p_modulus int, p_rest int)
 returns table (rollup text, tienda_id uuid, day date, was jsonb, now jsonb)
-language plpgsql
+language plpgsql set row_security = off
 as $$
 declare
   until timestamptz := nexus_engine.begin_roll_up();
@@ -89,7 +89,7 @@ $$;
 create or replace function nexus_engine.compare_rollups_batch(
   p_after uuid, p_limit int, p_modulus int, p_as_of timestamptz,
   out last_store uuid, out stores int, out repaired int, out failed uuid[]
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   tiendas uuid[] := array(

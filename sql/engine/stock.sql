@@ -244,7 +244,7 @@ for each row execute function nexus_engine.on_product_settings_change();
 create or replace function nexus_engine.check_stock_batch(
   p_after uuid, p_limit int, p_as_of timestamptz,
   out last_store uuid, out stores int, out repaired int
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   tiendas uuid[] := array(

@@ -38,7 +38,7 @@ $$;
 create or replace function nexus_engine.drain_outbox(
   p_share int, p_limit int, p_backlog boolean, p_as_of timestamptz,
   out events int, out backlogs boolean, out passed_over boolean
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   tiendas uuid[] := '{}';
