@@ -93,6 +93,7 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
       const problems = (await isReady()) ? [] : ["the database does not take writes"];
       const suspended = suspension.current();
       if (suspended) problems.push(`suspended: ${suspended.reason}`);
+      else if (!graphql.isOpen()) problems.push("the GraphQL schema is not built yet");
       problems.push(...(options.health?.problems() ?? []));
       const warnings = options.health?.warnings() ?? [];
       sendJson(res, problems.length > 0 ? 503 : 200, {

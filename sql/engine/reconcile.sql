@@ -83,11 +83,15 @@ begin
     where c.mensaje is null and i.id = c.shown_id and i.is_active
     returning i.tienda_id, i.id
   ),
+  -- Of a product that is not seen at all, what the owner dismissed stays dismissed until purge has the proof that it is
+  -- gone: its table may be being restored.
   closed as (
     delete from nexus_engine.open_insight o
     using change c
     where c.mensaje is null
       and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
+      and (c.shown_id in (select a.id from archived_insight a)
+        or not nexus_engine.is_missing_product(p_tipo, c.subject))
   )
   select (select count(*) from updated_insight), (select count(*) from archived_insight),
     array(

@@ -180,7 +180,7 @@ begin
   with written as (
     update public.insights i
     set mensaje = c.mensaje, nivel_urgencia = c.nivel_urgencia, extra_data = c.extra_data,
-      is_active = i.is_active or (i.extra_data ? 'resuelto_at' and not exists (
+      is_active = i.is_active or (i.extra_data ->> 'resuelto_at' is not null and not exists (
         select from nexus_engine.open_insight newer
         where newer.tienda_id = c.tienda_id and newer.tipo = p_tipo and newer.subject > c.subject
           and newer.insight_id is not null))
@@ -194,7 +194,8 @@ begin
 end;
 $$;
 
--- Archives the summaries of periods of which no sale is left. Returns those that were shown.
+-- Archives the summaries of periods of which no sale is left. Returns those that were shown. The others, which the owner
+-- dismissed, have a null as their resuelto_at, and so stay hidden when sales come back.
 create or replace function nexus_engine.withdraw_periods(p_ids uuid[], p_as_of timestamptz)
 returns nexus_engine.announcement[]
 language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set row_security = off
@@ -206,7 +207,8 @@ begin
   with written as (
     update public.insights i
     set is_active = false,
-      extra_data = coalesce(i.extra_data, '{}') || jsonb_build_object('resuelto_at', nexus_engine.iso_utc(p_as_of))
+      extra_data = coalesce(i.extra_data, '{}')
+        || jsonb_build_object('resuelto_at', case when i.is_active then nexus_engine.iso_utc(p_as_of) end)
     where i.id = any (p_ids)
     returning i.tienda_id, i.id
   )

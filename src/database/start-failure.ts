@@ -67,7 +67,7 @@ function atStartup(
   }
   if (code === "28000" && /no pg_hba\.conf entry/.test(message)) {
     return /no encryption|SSL off/.test(message)
-      ? `${at} takes ${login} for database "${database}" only with SSL, or not at all from here: add ?sslmode=verify-full to the URL (see sslmode in the README), else allow it in pg_hba.conf.`
+      ? `${at} takes ${login} for database "${database}" only with SSL, or not at all from here: add ?sslmode=verify-full to the URL (see sslmode in src/README.md), else allow it in pg_hba.conf.`
       : `${at} takes ${login} for database "${database}" not from here: allow it in pg_hba.conf.`;
   }
   if (code === "28000") {
@@ -119,7 +119,7 @@ function onTheWay(code: string, at: string, target: Target, error: Error): strin
     case "CERT_HAS_EXPIRED":
       return `The certificate of ${at} has expired: renew it on the server.`;
     case "ERR_TLS_CERT_ALTNAME_INVALID":
-      return `The certificate of ${at} is made for another name than "${host}": connect by that name (see sslmode in the README).`;
+      return `The certificate of ${at} is made for another name than "${host}": connect by that name (see sslmode in src/README.md).`;
   }
   if (/timeout e|connection timeout/.test(message)) {
     return `${at} does not answer within 10 seconds: check host and port in the URL, the network and firewalls.`;
@@ -128,7 +128,7 @@ function onTheWay(code: string, at: string, target: Target, error: Error): strin
     return `${at} does not offer SSL, which the URL asks for: switch it on there, or on a network that you trust take sslmode out of the URL.`;
   }
   if (/SELF_SIGNED|UNABLE_TO_|CERT_/.test(code)) {
-    return `The certificate of ${at} is signed by nobody whom this machine knows: give its authority by &sslrootcert=FILE (see sslmode in the README).`;
+    return `The certificate of ${at} is signed by nobody whom this machine knows: give its authority by &sslrootcert=FILE (see sslmode in src/README.md).`;
   }
   if (/^(ERR_SSL|EPROTO)/.test(code)) return `${at} and we do not agree on TLS (${code}).`;
   if (["ECONNRESET", "EPIPE"].includes(code) || /Connection terminated/.test(message)) {

@@ -7,7 +7,7 @@ import { sqlState } from "./away.ts";
 /** From one look to the next: so long nobody need notice. */
 const usualMs = 1_000;
 /** A look that gets no answer for so long says nothing: Postgres is away, which is something else. */
-const answerMs = 5_000;
+const answerMs = 3_000;
 
 /**
  * SQLSTATEs that a suspension explains: no right to rows that a policy hides; no such table, function,
@@ -28,14 +28,37 @@ export type SuspensionWatch = {
   current(): Suspension | undefined;
   /** Looks now. */
   look(): Promise<Suspension | undefined>;
-  /** Whether the engine may not work now, and that explains this error; looks first. */
-  explains(error: unknown): Promise<boolean>;
+  /** The suspension by which this error is explained, if it is by one; looks first. */
+  explain(error: unknown): Promise<Suspension | undefined>;
   /** Calls it whenever the engine may not work any more, or may again, until the returned function is called. */
   onChange(listener: () => void): () => void;
   stop(): Promise<void>;
 };
 
 export const mayBeSuspended = (error: unknown) => explained.has(sqlState(error) ?? "");
+
+/** As the watch's explain says, by what it knows already. */
+export function explanation(
+  error: unknown,
+  watch: Pick<SuspensionWatch, "current">,
+): Suspension | undefined {
+  if (!mayBeSuspended(error)) return undefined;
+  return watch.current() ?? (isOfRowSecurity(error) ? momentary : undefined);
+}
+
+/** It was over before anybody could look. */
+const momentary = {
+  reason: "row level security would have hidden rows from the engine",
+  remedy: "",
+};
+
+/** Which function of Postgres's raised it; its message may be in any language. */
+function isOfRowSecurity(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  return (
+    ("routine" in error && error.routine === "check_enable_rls") || isOfRowSecurity(error.cause)
+  );
+}
 
 /**
  * Looks every second whether the engine may work, see nexus_engine.suspension_details: it may not while it is
@@ -98,16 +121,15 @@ export async function watchSuspension(
       if (!signal.aborted) await look();
     }
   })();
-  return {
+  const watch: SuspensionWatch = {
     current: () => current,
     look: async () => {
       await look();
       return current;
     },
-    explains: async (error) => {
-      if (!mayBeSuspended(error)) return false;
-      await look();
-      return current !== undefined;
+    explain: async (error) => {
+      if (mayBeSuspended(error)) await look();
+      return explanation(error, watch);
     },
     onChange: (listener) => {
       listeners.add(listener);
@@ -118,4 +140,5 @@ export async function watchSuspension(
       return ended;
     },
   };
+  return watch;
 }

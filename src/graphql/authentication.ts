@@ -67,10 +67,8 @@ export function makeAuthenticationPlugin(
   /** Without this a database that is away would look like a body that is wrong. */
   const failure = async (err: unknown, context: Partial<Grafast.RequestContext>) => {
     if (err instanceof Error && isSafeError(err)) return err;
-    if (await suspension.explains(err)) {
-      const suspended = suspension.current();
-      if (suspended) return suspendedError(suspended, context);
-    }
+    const suspended = await suspension.explain(err);
+    if (suspended) return suspendedError(suspended, context);
     const id = requestId();
     log.error({ err, requestId: id }, "a user could not be checked");
     return internalError(err, id);

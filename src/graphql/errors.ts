@@ -2,7 +2,7 @@ import "./graphile-env.ts";
 import { isSafeError, SafeError } from "postgraphile/grafast";
 import { BREAK, GraphQLError, visit } from "postgraphile/graphql";
 import { isAway } from "../database/away.ts";
-import { mayBeSuspended, type Suspension, type SuspensionWatch } from "../database/suspension.ts";
+import { explanation, type Suspension, type SuspensionWatch } from "../database/suspension.ts";
 import { codeBySqlState, type ErrorCode, httpStatusByCode } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { requestId } from "./request-id.ts";
@@ -72,7 +72,7 @@ export function makeMaskError(
 ): (error: GraphQLError) => GraphQLError {
   return (error) => {
     const cause = rootCause(error);
-    const suspended = mayBeSuspended(cause) && suspension.current();
+    const suspended = explanation(cause, suspension);
     if (suspended) {
       return replace(error, "UNAVAILABLE", suspendedMessage(suspended), { retryAfter });
     }

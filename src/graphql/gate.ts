@@ -7,12 +7,17 @@ import { type GraphQLOptions, type GraphQLServer, openGraphQL } from "./server.t
 /** From one attempt to build the schema to the next. */
 const retryMs = 1_000;
 
+export type Gate = GraphQLServer & {
+  /** Whether it answers questions. */
+  isOpen(): boolean;
+};
+
 /**
  * The GraphQL server, which refuses everything while the engine is suspended. Its schema is built from the
  * database as soon as that can be done, and kept: a detachment takes the views away and puts the same back.
  * Rejects when it cannot be built though the engine is not suspended.
  */
-export async function startGraphQL(options: GraphQLOptions): Promise<GraphQLServer> {
+export async function startGraphQL(options: GraphQLOptions): Promise<Gate> {
   const { suspension, log } = options;
   const closing = new AbortController();
   let server: GraphQLServer | undefined;
@@ -62,6 +67,7 @@ export async function startGraphQL(options: GraphQLOptions): Promise<GraphQLServ
     throw error;
   }
   return {
+    isOpen: () => isOpen,
     async handle(req, res, notFound) {
       if (server && isOpen) return server.handle(req, res, notFound);
       if (pathOf(req) === "/graphql") refuse(res);

@@ -34,7 +34,8 @@ function sayRetry(context: Partial<Grafast.RequestContext> | undefined): void {
 export function makeSuspensionPlugin(suspension: SuspensionWatch): GraphileConfig.Plugin {
   async function explained<T>(args: unknown, next: () => T): Promise<Awaited<T>> {
     const look = async (errors: readonly unknown[]) => {
-      if (!errors.some(mayBeSuspended) || !(await suspension.look())) return;
+      const suspect = errors.find(mayBeSuspended);
+      if (suspect === undefined || !(await suspension.explain(suspect))) return;
       sayRetry((args as Grafast.ExecutionArgs).requestContext?.http?.requestContext);
     };
     try {

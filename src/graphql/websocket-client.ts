@@ -11,7 +11,7 @@ const maxBufferedBytes = 2_000_000;
 /** The longest time that a timer of Node can be set to. */
 const maxTimerMs = 2 ** 31 - 1;
 
-/** Why we close a connection; the README says what a client does then. */
+/** Why we close a connection; src/README.md says what a client does then. */
 export const closeCode = {
   idle: 1000,
   goingAway: 1001,

@@ -105,7 +105,7 @@ export function startWebSockets(options: WebSocketOptions): WebSockets {
       client.subscriptions = () => Object.keys(subscriptions).length;
       const header = authorization(connectionParams) ?? client.request.headers.authorization;
       await admit(client, header).catch(async (err: unknown) => {
-        if (await suspension.explains(err)) client.socket.close(closeCode.tryLater, tryLater);
+        if (await suspension.explain(err)) client.socket.close(closeCode.tryLater, tryLater);
         else refuse(client.socket, err, log);
       });
       return client.socket.readyState === client.socket.OPEN;
@@ -182,7 +182,7 @@ export function startWebSockets(options: WebSocketOptions): WebSockets {
   }
   const checks = setInterval(() => {
     check().catch(async (err: unknown) => {
-      if (await suspension.explains(err)) return;
+      if (await suspension.explain(err)) return;
       log.warn({ err }, "subscribers could not be checked");
     });
   }, checkMs);

@@ -42,7 +42,7 @@ export type Surroundings = {
   pool: Pool;
   running: Running;
   /** Whether the engine may work. */
-  suspension?: Pick<SuspensionWatch, "current" | "explains">;
+  suspension?: Pick<SuspensionWatch, "explain">;
 };
 
 /**
@@ -87,10 +87,9 @@ export function toGraphileTask(
             { signal, deadline: began + timeLimitMs, farewellMs },
             act,
           ).catch(async (error: unknown) => {
-            if (!(await suspension?.explains(error))) throw error;
-            throw new SuspendedError(`suspended: ${suspension?.current()?.reason}`, {
-              cause: error,
-            });
+            const suspended = await suspension?.explain(error);
+            if (!suspended) throw error;
+            throw new SuspendedError(`suspended: ${suspended.reason}`, { cause: error });
           }),
       });
       counts = await orGivenUp(work, signal, log);

@@ -30,7 +30,7 @@ type Session = Record<"pid" | "login" | "application" | "state" | "since", unkno
 export function startHeldUpReports(
   pool: Pool,
   log: Logger,
-  suspension?: Pick<SuspensionWatch, "explains">,
+  suspension?: Pick<SuspensionWatch, "explain">,
   times = usual,
 ): HeldUpReports {
   const stopping = new AbortController();
@@ -38,7 +38,7 @@ export function startHeldUpReports(
   const ended = (async () => {
     while (!signal.aborted) {
       await tell(pool, log, times).catch(async (err: unknown) => {
-        if (!signal.aborted && !(await suspension?.explains(err)))
+        if (!signal.aborted && !(await suspension?.explain(err)))
           log.warn({ err }, "could not look for stores that are held up");
       });
       await sleep(times.everyMs, undefined, { signal }).catch(() => {});

@@ -95,7 +95,7 @@ async function startSupervised({
       await catchUp(directPool);
     } catch (error) {
       await stop();
-      await suspension.explains(error);
+      await suspension.explain(error);
       throw error;
     }
     return { ended: runner.ended, stop };

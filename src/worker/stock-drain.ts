@@ -43,7 +43,7 @@ export function startStockDrain(
   pool: Pool,
   log: Logger,
   health?: Health,
-  suspension?: Pick<SuspensionWatch, "explains">,
+  suspension?: Pick<SuspensionWatch, "explain">,
 ): StockDrain {
   const stopping = new AbortController();
   const ended = drainUntil(stopping.signal, pool, log, health, suspension);
@@ -60,7 +60,7 @@ async function drainUntil(
   pool: Pool,
   log: Logger,
   health: Health | undefined,
-  suspension: Pick<SuspensionWatch, "explains"> | undefined,
+  suspension: Pick<SuspensionWatch, "explain"> | undefined,
 ): Promise<void> {
   while (!signal.aborted) {
     try {
@@ -71,7 +71,7 @@ async function drainUntil(
       // Cut off by the stop.
       if (signal.aborted) return;
       // Else it rests: who supervises the worker is about to stop it.
-      if (!(await suspension?.explains(err))) {
+      if (!(await suspension?.explain(err))) {
         health?.failed("the drain of the stock outbox", err);
         log.error({ err }, "the stock outbox could not be drained, trying again");
       }

@@ -25,7 +25,7 @@ export function startWatch(
   pool: Pool,
   tasks: string[],
   log: Logger,
-  suspension: Pick<SuspensionWatch, "explains">,
+  suspension: Pick<SuspensionWatch, "explain">,
 ): Watch {
   const stopping = new AbortController();
   const { signal } = stopping;
@@ -47,11 +47,11 @@ export async function lookOnce(
   pool: Pool,
   tasks: string[],
   log: Logger,
-  suspension?: Pick<SuspensionWatch, "explains">,
+  suspension?: Pick<SuspensionWatch, "explain">,
 ): Promise<void> {
   for (const look of looks) {
     await within(answerMs.look, look(pool, log, tasks)).catch(async (err: unknown) => {
-      if (!isAway(err) && !(await suspension?.explains(err))) {
+      if (!isAway(err) && !(await suspension?.explain(err))) {
         log.warn({ err }, "could not look after clocks and schedules, trying again in a minute");
       }
     });

@@ -368,7 +368,9 @@ describe("a store of which another session keeps something locked", () => {
           [gone],
         )
       ).rows[0];
-    const purge = () => worker.query("select nexus_engine.purge(now(), interval '90 days', 1000)");
+    const purge = (ago = "0 days") =>
+      worker.query("select nexus_engine.purge(now() - $1::interval, '90 days', 1000)", [ago]);
+    await purge("2 days");
     await whileLocked(
       gone,
       "select from nexus_engine.stock_told where tienda_id = $1 for update",

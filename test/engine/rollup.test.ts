@@ -383,6 +383,7 @@ describe("a rollup", () => {
     await rollUp(worker);
     await db.pool.query("delete from ventas where tienda_id = $1", [gone]);
     await db.pool.query("delete from tiendas where id = $1", [gone]);
+    await worker.query("select nexus_engine.purge(now() - interval '2 days', '180 days', 1000)");
     await db.pool.query("select graphile_worker.add_job('purge')");
     await runJobs(worker);
     for (const table of ["sale_mark", "rollup_state", "store_day", "store_hour", "method_day"]) {

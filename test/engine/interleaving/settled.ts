@@ -82,7 +82,10 @@ const openAlerts = `
     select 'STOCK_BAJO' as tipo, f.* from nexus_engine.insight_stock_bajo($1, now()) f
     union all select 'PRODUCTO_SIN_STOCK', f.* from nexus_engine.insight_producto_sin_stock($1, now()) f
   ) f on f.tienda_id = o.tienda_id and f.tipo = o.tipo and f.subject = o.subject
-  where o.tienda_id = any ($1)`;
+  where o.tienda_id = any ($1)
+    -- What was dismissed of a product that is gone is remembered, until that is proved.
+    and not (not coalesce(i.is_active, false) and not exists (
+      select from public.productos p where p.id::text = o.subject))`;
 
 async function assertAlerts(owner: Pool, stores: string[]): Promise<void> {
   const { alerts } = await expectedAlerts(owner, stores);
