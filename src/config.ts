@@ -94,6 +94,13 @@ export class ConfigError extends Error {
   override name = "ConfigError";
 }
 
+/** DATABASE_URL alone, for commands that need no key of the POS; undefined without it. */
+export function readDatabaseUrl(env: NodeJS.ProcessEnv = process.env): string | undefined {
+  if (!env.DATABASE_URL) return undefined;
+  const { DATABASE_URL, SECRET_KEY = "-".repeat(32) } = env;
+  return readConfig({ DATABASE_URL, SECRET_KEY }).databaseUrl;
+}
+
 /** Parses the environment; throws one ConfigError that lists every problem. */
 export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
   // An empty value is how compose files and shells say "not set".

@@ -99,6 +99,7 @@ declare
   insights_were boolean := nexus_engine.has_triggers(array['public.insights']::regclass[]);
 begin
   delete from nexus_engine.detached;
+  perform nexus_engine.grant_pos_rights();
   -- Before the POS's tables are locked: a pass may hold rows of it for seconds. None is added meanwhile.
   if not was_attached then
     delete from nexus_engine.stock_told;

@@ -95,6 +95,9 @@ async function prepare(
     await migrate(ownerUrl, log, locks.migration);
     await migrateGraphileWorker(ownerUrl, log);
     await client.query("select nexus_engine.set_rights()");
+    await client.query(
+      "select nexus_engine.grant_pos_rights() where not exists (select from nexus_engine.detached)",
+    );
     await checkRowSecurity(client);
     if (demo) await loadDemoData(client, log);
     return await attach(client, ownerUrl, log, locks);
