@@ -46,9 +46,9 @@ export type LeftOut = { path: string; value: string };
 /** What kinds of entries are counted, in the order of the file. */
 const kinds = ["stores", "products", "operators", "insight_types"] as const;
 
-/** How many of each, as text. */
+/** How many there are of each. */
 export function describeSettings(file: SettingsFile): string {
-  return kinds.map((kind) => `${file[kind].length} ${kind.replace("_", " ")}`).join(", ");
+  return kinds.map((kind) => `${kind.replace("_", " ")}: ${file[kind].length}`).join(", ");
 }
 
 /** Throws a UsageError that names every field that is not as it should be. */

@@ -2,8 +2,9 @@ import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import type { Client } from "pg";
 import { readDatabaseUrl } from "../config.ts";
+import { sqlState } from "../database/away.ts";
 import { connect } from "../database/client.ts";
-import { detach } from "../database/detach.ts";
+import { detach, type Say } from "../database/detach.ts";
 import {
   checkRemovable,
   describeLosses,
@@ -14,70 +15,89 @@ import {
 import { describeTarget } from "../database/hosts.ts";
 import { exitWithError, UsageError } from "../process.ts";
 
-const say = (line: string) => console.log(line);
+type Options = {
+  /** Takes away schemas, data and roles as well. */
+  all?: boolean;
+  /** Whether to do that; asked after it was said what is lost. */
+  agree?: (database: string) => Promise<boolean>;
+};
+
+const insufficientPrivilege = "42501";
 
 /**
- * npm run detach [-- --all [--yes]]: takes the engine off the POS's tables, and with --all out of the database
- * and the cluster. Exits with 1 where something is left that only somebody else may take away.
+ * Takes the engine off the POS's tables of this database, and says what it did. Returns false where something is
+ * left that only somebody else may take away. Throws an error that says that nothing was changed, and why.
  */
-async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { all: { type: "boolean" }, yes: { type: "boolean" } } });
-  const ownerUrl = readDatabaseUrl();
-  if (!ownerUrl) {
-    throw new UsageError(
-      "npm run detach is for the POS's database, which DATABASE_URL names. The embedded one is the engine's own: to be rid of it, stop npm start and delete the folder .data (DATA_DIR).",
-    );
-  }
+export async function takeOff(
+  ownerUrl: string,
+  say: Say,
+  { all = false, agree = async () => true }: Options = {},
+): Promise<boolean> {
   const client = await connect(ownerUrl, "nexus-detach");
   try {
     const where = `database "${client.database}" at ${describeTarget(ownerUrl)}`;
     const isThere = await hasEngine(client);
-    if (!isThere && !(values.all && (await ownRoles(client)).length > 0)) {
+    if (!isThere && !(all && (await ownRoles(client)).length > 0)) {
       say(`There is nothing of the engine in ${where}.`);
-      return;
+      return true;
     }
     say(`Detaching the engine from ${where}.`);
-    if (values.all) {
+    if (all) {
       await checkRemovable(client);
-      await confirm(client, values.yes ?? false);
+      await warn(client, say);
+      if (!(await agree(client.database ?? ""))) throw new UsageError("Nothing was changed.");
     }
-    let done = true;
-    if (isThere) done = await detach(client, ownerUrl, say);
-    if (values.all) done = (await removeAll(client, say)) && done;
-    else {
-      say(
-        "Kept all data of the engine: settings, what was told, reports. Its processes rest, and a start does not attach by itself.",
-      );
+    const isOff = !isThere || (await detach(client, ownerUrl, say));
+    if (!all) {
+      say("Kept all data of the engine. Its processes rest, and no start attaches by itself.");
+      say("To come back: npm run attach. To remove everything: npm run detach -- --all");
+      return isOff;
     }
-    say(
-      values.all
-        ? "To come back: npm start, then npm run import -- --file FILE."
-        : "To come back: npm run attach. To remove everything: npm run detach -- --all",
+    const isGone = await removeAll(client, say);
+    say("To come back: npm start, then npm run import -- --file FILE.");
+    return isOff && isGone;
+  } catch (error) {
+    if (sqlState(error) !== insufficientPrivilege) throw error;
+    throw new UsageError(
+      `The login "${client.user}" may not do this (${(error as Error).message}): connect as the one that attached the engine, or as another member of nexus_owner that owns the POS's tables.`,
     );
-    if (!done) process.exitCode = 1;
   } finally {
     await client.end();
   }
 }
 
-/** Throws a UsageError unless a person agrees, or `--yes` was given. */
-async function confirm(client: Client, yes: boolean): Promise<void> {
+async function warn(client: Client, say: Say): Promise<void> {
   const losses = await describeLosses(client);
-  if (losses.length > 0) {
-    say(`With --all these are lost for good:\n  ${losses.join("\n  ")}`);
-    say("npm run export -- --file FILE saves settings, thresholds, operators and parameters.");
-  }
-  if (yes) return;
-  if (!process.stdin.isTTY) {
-    throw new UsageError("Nothing was changed: without a terminal to ask, --all needs --yes.");
-  }
-  const terminal = createInterface({ input: process.stdin, output: process.stdout });
-  // Ctrl-C and the end of the input leave as a no does.
-  const left = new Promise<string>((resolve) => terminal.once("close", () => resolve("")));
-  const question = `To go on, type the database's name (${client.database}): `;
-  const answer = await Promise.race([terminal.question(question).catch(() => ""), left]);
-  terminal.close();
-  if (answer.trim() !== client.database) throw new UsageError("Nothing was changed.");
+  if (losses.length === 0) return;
+  say(`With --all these are lost for good:\n  ${losses.join("\n  ")}`);
+  say("npm run export -- --file FILE saves settings, thresholds, operators and parameters.");
 }
 
-await main().catch(exitWithError);
+/** Of a person at the terminal. */
+async function ask(database: string): Promise<boolean> {
+  if (!process.stdin.isTTY) {
+    throw new UsageError("Nothing was changed: where no terminal can be asked, --all needs --yes.");
+  }
+  const terminal = createInterface({ input: process.stdin, output: process.stdout });
+  // Ctrl-C and the end of the input are a no.
+  const left = new Promise<string>((resolve) => terminal.once("close", () => resolve("")));
+  const question = `To go on, type the database's name (${database}): `;
+  const answer = await Promise.race([terminal.question(question).catch(() => ""), left]);
+  terminal.close();
+  return answer.trim() === database;
+}
+
+/** npm run detach [-- --all [--yes]]; exits with 1 where not everything was taken away. */
+async function main(): Promise<void> {
+  const { values } = parseArgs({ options: { all: { type: "boolean" }, yes: { type: "boolean" } } });
+  const ownerUrl = readDatabaseUrl();
+  if (!ownerUrl) {
+    throw new UsageError(
+      "npm run detach is for the POS's database, which DATABASE_URL names. The embedded one is the engine's own: to be rid of it, stop npm start and delete its folder (DATA_DIR, .data where it is not set).",
+    );
+  }
+  const options = { all: values.all ?? false, ...(!values.yes && { agree: ask }) };
+  if (!(await takeOff(ownerUrl, console.log, options))) process.exitCode = 1;
+}
+
+if (import.meta.main) await main().catch(exitWithError);

@@ -26,7 +26,7 @@ async function main(): Promise<void> {
       );
     },
   );
-  console.log(`Wrote ${describeSettings(settings)} to ${values.file}.`);
+  console.log(`Wrote ${values.file} (${describeSettings(settings)}).`);
 }
 
 await main().catch(exitWithError);

@@ -20,7 +20,7 @@ async function main(): Promise<void> {
     await checkEngine(client, true);
     return importSettings(client, settings);
   });
-  console.log(`Read ${describeSettings(settings)} from ${file}. They apply from the next pass on.`);
+  console.log(`Read ${file} (${describeSettings(settings)}). It applies from the next pass on.`);
   if (leftOut.length === 0) return;
   console.log(`Left out ${leftOut.length}, which this database does not have:`);
   for (const { path, value } of leftOut.slice(0, namedAtMost)) console.log(`  ${path}: ${value}`);

@@ -106,6 +106,8 @@ async function dependents(client: Client): Promise<string[]> {
        -- What has no schema of its own says which one it is in, or on whose table.
        and not (n.schema is null and n.identity ~ ('\\m(' || pg_catalog.array_to_string($1, '|') || ')\\M'))
        and n.type <> 'default acl'
+       -- What detach takes away before.
+       and not (n.type = 'trigger' and n.identity like 'nexus\\_%')
      order by n.line`,
     [(await ownSchemas(client)).map(({ name }) => name), nexusRoles],
   );
