@@ -4,10 +4,13 @@ import { sqlState } from "./database/away.ts";
 import { expectation } from "./expectations.ts";
 import { UsageError } from "./process.ts";
 
-const uuid = z.uuid();
-const time = z.string().regex(/^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?$/);
+/** Any that Postgres takes: those of the POS need not be of a version of the standard. */
+const uuid = z.guid({ error: "expected a UUID" });
+const time = z
+  .string()
+  .regex(/^([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?$/, "expected a time from 00:00 to 23:59");
 const threshold = z.number().min(0).max(1_000_000);
-const tipo = z.string().regex(/^[A-Z][A-Z0-9_]{0,62}$/);
+const tipo = z.string().regex(/^[A-Z][A-Z0-9_]{0,62}$/, "expected a type of insights");
 
 /** A store's own settings; the others are the defaults. Whether a time zone exists, the database says. */
 const Settings = z
@@ -20,7 +23,9 @@ const Settings = z
     critical_threshold: threshold,
     lead_time_days: z.number().int().min(0).max(365),
     day_starts_at: time,
-    counted_pending_methods: z.array(z.string().regex(/^\S(.{0,48}\S)?$/)).max(20),
+    counted_pending_methods: z
+      .array(z.string().regex(/^\S(.{0,48}\S)?$/, "expected the name of a payment method"))
+      .max(20),
     muted_types: z.array(tipo).max(100),
   })
   .partial();

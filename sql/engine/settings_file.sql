@@ -2,23 +2,23 @@
 -- engine has computed, told or noted is none of it. Reads and writes no view, and export nothing of the POS's.
 
 -- All of it; lists are in the order of their ids, so that two exports of the same settings are the same.
-create or replace function nexus_engine.export_settings() returns jsonb
+create or replace function nexus_engine.export_settings() returns json
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object(
+  select json_build_object(
     'version', 1,
     'stores', coalesce((
-      select jsonb_agg(jsonb_build_object('tienda_id', s.tienda_id, 'settings', g.given) order by s.tienda_id)
+      select json_agg(json_build_object('tienda_id', s.tienda_id, 'settings', g.given) order by s.tienda_id)
       from nexus_engine.store_settings s
       -- cash_methods is read by nobody any more.
       cross join lateral jsonb_strip_nulls(to_jsonb(s) - array['tienda_id', 'updated_at', 'cash_methods']) g (given)
       where g.given <> '{}'), '[]'),
     'products', coalesce((
-      select jsonb_agg(jsonb_build_object('producto_id', p.producto_id, 'min_stock', p.min_stock) order by p.producto_id)
+      select json_agg(json_build_object('producto_id', p.producto_id, 'min_stock', p.min_stock) order by p.producto_id)
       from nexus_engine.product_settings p), '[]'),
-    'operators', coalesce((select jsonb_agg(o.user_id order by o.user_id) from nexus_engine.operator o), '[]'),
+    'operators', coalesce((select json_agg(o.user_id order by o.user_id) from nexus_engine.operator o), '[]'),
     'insight_types', coalesce((
-      select jsonb_agg(jsonb_build_object('tipo', t.tipo, 'enabled', t.enabled, 'params', t.params) order by t.tipo)
+      select json_agg(json_build_object('tipo', t.tipo, 'enabled', t.enabled, 'params', t.params) order by t.tipo)
       from nexus_engine.insight_type t), '[]'))
 $$;
 

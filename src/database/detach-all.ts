@@ -118,27 +118,29 @@ async function dependents(client: Client): Promise<string[]> {
 export async function describeLosses(client: Client): Promise<string[]> {
   if (!(await hasEngine(client))) return [];
   const { rows } = await client.query<{ line: string }>(
-    `select x.line from (values
-       (1, (select count(*) || ' stores'' settings' from nexus_engine.store_settings)),
-       (2, (select count(*) || ' products'' own thresholds' from nexus_engine.product_settings)),
-       (3, (select count(*) || ' operators' from nexus_engine.operator)),
-       (4, (select count(*) || ' insight types'' parameters' from nexus_engine.insight_type)),
-       (5, (select count(*) || ' notes of what was told and dismissed' from nexus_engine.open_insight)),
-       (6, (select count(*) || ' times that a product was out of stock' from nexus_engine.stock_out)),
-       (7, (select count(*) || ' runs of jobs' from nexus_engine.job_run)),
-       (8, (select count(*) || ' jobs that wait' from graphile_worker._private_jobs))
-     ) x (n, line) order by x.n`,
+    `select x.what || ': ' || x.rows as line from (values
+       (1, 'settings of stores', (select count(*) from nexus_engine.store_settings)),
+       (2, 'thresholds of products', (select count(*) from nexus_engine.product_settings)),
+       (3, 'operators', (select count(*) from nexus_engine.operator)),
+       (4, 'parameters of insight types', (select count(*) from nexus_engine.insight_type)),
+       (5, 'notes of what was told and dismissed', (select count(*) from nexus_engine.open_insight)),
+       (6, 'times that a product was out of stock', (select count(*) from nexus_engine.stock_out)),
+       (7, 'runs of jobs', (select count(*) from nexus_engine.job_run)),
+       (8, 'jobs that wait', (select count(*) from graphile_worker._private_jobs))
+     ) x (n, what, rows) where x.rows > 0 order by x.n`,
   );
   return rows.map(({ line }) => line);
 }
 
 /** Rows of our types in the POS's insights, as a sentence. They are left: nobody can tell who made which. */
-async function describeInsights(client: Client): Promise<string> {
+async function describeInsights(client: Client): Promise<string | undefined> {
   const { rows } = await client.query<{ all: string; active: string }>(
     `select count(*) as all, count(*) filter (where i.is_active) as active
      from public.insights i join nexus_engine.insight_type t on t.tipo = i.tipo`,
   );
-  return `public.insights keeps its ${rows[0]?.all} rows of our types, ${rows[0]?.active} of them active: the table is the POS's, which makes such rows as well. Nobody resolves them from now on.`;
+  const [counts] = rows;
+  if (!counts || counts.all === "0") return undefined;
+  return `Kept ${counts.all} rows of our types in public.insights, ${counts.active} of them active, which nothing resolves from now on: the table is the POS's, and it makes such rows as well.`;
 }
 
 /**
@@ -189,7 +191,7 @@ async function dropRoles(client: Client, roles: string[], say: Say): Promise<boo
   if (others.length > 0) {
     const names = others.map(({ datname }) => `"${datname}"`).join(", ");
     say(
-      `Kept the roles ${roles.join(", ")} with their members: they are the cluster's, and ${names} uses them. Remove the engine there the same way, and they go with the last one.`,
+      `Kept the roles ${roles.join(", ")} with their members: they are the cluster's, and needed by ${names}. Remove the engine there as well, and they go with the last one.`,
     );
     return true;
   }

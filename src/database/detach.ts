@@ -57,7 +57,7 @@ type Grant = { statement: string; object: string; role: string; grantor: string 
 async function readTraces(client: Client): Promise<Traces> {
   const { rows } = await client.query<Omit<Traces, "grants">>(
     `select
-       array(select pg_catalog.format('%s on %s', t.tgname, t.tgrelid::regclass) from pg_catalog.pg_trigger t
+       array(select pg_catalog.format('%s.%s', t.tgrelid::regclass, t.tgname) from pg_catalog.pg_trigger t
          join pg_catalog.pg_class c on c.oid = t.tgrelid
          where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\\_%' and not t.tgisinternal
          order by 1) as triggers,
@@ -113,11 +113,13 @@ async function revoke(client: Client): Promise<void> {
 function report(before: Traces, after: Traces, say: Say): boolean {
   const gone = (kind: "triggers" | "indexes" | "views" | "functions") =>
     before[kind].filter((name) => !after[kind].includes(name));
-  const { length: noneYet } = [...gone("triggers"), ...gone("indexes"), ...gone("views")];
-  for (const kind of ["triggers", "indexes"] as const) {
-    const names = gone(kind);
-    if (names.length > 0) say(`Took away ${names.length} ${kind}: ${names.join(", ")}.`);
+  const triggers = gone("triggers");
+  if (triggers.length > 0) {
+    const tables = new Set(triggers.map((name) => name.replace(/\.[^.]*$/, "")));
+    say(`Took away ${triggers.length} triggers on ${[...tables].join(", ")}.`);
   }
+  const indexes = gone("indexes");
+  if (indexes.length > 0) say(`Took away our indexes: ${indexes.join(", ")}.`);
   const views = gone("views").length;
   const functions = gone("functions").length;
   if (views + functions > 0) {
@@ -130,7 +132,9 @@ function report(before: Traces, after: Traces, say: Say): boolean {
     const objects = [...new Set(before.grants.map(({ object }) => object))];
     say(`Took away the rights of our roles on ${objects.join(", ")}.`);
   }
-  if (noneYet + grants === 0) say("There was nothing of ours on the POS's tables any more.");
+  if (triggers.length + indexes.length + views + functions + grants === 0) {
+    say("There was nothing of ours on the POS's tables any more.");
+  }
   for (const { statement, grantor } of after.grants) {
     say(
       `LEFT: this login may not take away what "${grantor}" granted. As "${grantor}": ${statement};`,
