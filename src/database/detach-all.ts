@@ -150,6 +150,7 @@ async function describeInsights(client: Client): Promise<string | undefined> {
 export async function removeAll(client: Client, say: Say): Promise<boolean> {
   const found = await ownSchemas(client);
   const roles = await ownRoles(client);
+  const others = await otherDatabases(client, roles);
   const insights = (await hasEngine(client)) ? await describeInsights(client) : undefined;
   await client.query("begin");
   try {
@@ -159,52 +160,72 @@ export async function removeAll(client: Client, say: Say): Promise<boolean> {
       await client.query(`drop schema ${name} cascade`);
       await client.query("reset role");
     }
-    // Default privileges, and what somebody granted by hand, such as CONNECT.
-    for (const role of roles) {
-      await client.query("savepoint one");
-      await client.query(`drop owned by ${role}`).catch(() => client.query("rollback to one"));
-    }
+    for (const role of roles) await takeRightsFrom(client, role, others.length > 0);
     await client.query("commit");
   } catch (error) {
     await client.query("rollback");
     throw error;
   }
   if (found.length > 0) say(`Dropped the schemas ${found.map(({ name }) => name).join(", ")}.`);
-  const done = await dropRoles(client, roles, say);
   if (insights) say(insights);
-  return done;
+  return dropRoles(client, roles, others, say);
 }
 
-/** Roles are the cluster's: they stay while another database of it uses them. */
-async function dropRoles(client: Client, roles: string[], say: Say): Promise<boolean> {
-  if (roles.length === 0) {
-    say("There are no roles of ours in this cluster.");
-    return true;
+/** Default privileges, and what somebody granted by hand, as far as the login may. */
+async function takeRightsFrom(client: Client, role: string, isUsedElsewhere: boolean) {
+  const database = client.escapeIdentifier(client.database ?? "");
+  const statements = [
+    `revoke all on database ${database} from ${role}`,
+    // With the login's own rights it would take away those on other databases as well.
+    `${isUsedElsewhere ? `set local role ${role}; ` : ""}drop owned by ${role}`,
+  ];
+  for (const statement of statements) {
+    await client.query("savepoint one");
+    await client.query(statement).catch(() => client.query("rollback to one"));
+    await client.query("reset role");
   }
-  const { rows: others } = await client.query<{ datname: string }>(
+}
+
+/** Whose objects our roles own, or have rights on. */
+async function otherDatabases(client: Client, roles: string[]): Promise<string[]> {
+  const { rows } = await client.query<{ datname: string }>(
     `select distinct d.datname from pg_catalog.pg_shdepend s
      join pg_catalog.pg_roles r on r.oid = s.refobjid and r.rolname = any ($1)
      join pg_catalog.pg_database d on d.oid = s.dbid
      where s.refclassid = 'pg_catalog.pg_authid'::regclass and d.datname <> current_database() order by d.datname`,
     [roles],
   );
+  return rows.map(({ datname }) => datname);
+}
+
+/** Roles are the cluster's: they stay while another database of it uses them. */
+async function dropRoles(
+  client: Client,
+  roles: string[],
+  others: string[],
+  say: Say,
+): Promise<boolean> {
+  const list = roles.join(", ");
+  if (roles.length === 0) {
+    say("There are no roles of ours in this cluster.");
+    return true;
+  }
   if (others.length > 0) {
-    const names = others.map(({ datname }) => `"${datname}"`).join(", ");
+    const names = others.map((name) => `"${name}"`).join(", ");
     say(
-      `Kept the roles ${roles.join(", ")} with their members: they are the cluster's, and needed by ${names}. Remove the engine there as well, and they go with the last one.`,
+      `Kept the roles ${list} with their members: they are the cluster's, and needed by ${names}. Remove the engine there as well, and they go with the last one.`,
     );
     return true;
   }
-  const statement = `drop role ${roles.join(", ")}`;
   try {
-    await client.query(statement);
-    say(`Dropped the roles ${roles.join(", ")}, and with them all memberships.`);
+    await client.query(`drop role ${list}`);
+    say(`Dropped the roles ${list}, and with them all memberships.`);
     return true;
   } catch (error) {
     if (!["42501", "2BP01"].includes(sqlState(error) ?? "")) throw error;
     const { message, detail } = error as Error & { detail?: string };
     say(
-      `LEFT: the roles ${roles.join(", ")}. Postgres says: ${message}${detail ? ` (${detail})` : ""}. Have a superuser execute: ${statement};`,
+      `LEFT: the roles ${list} (${message}${detail ? `: ${detail}` : ""}). Have a superuser execute here: drop owned by ${list}; drop role ${list};`,
     );
     return false;
   }

@@ -75,27 +75,27 @@ async function readTraces(client: Client): Promise<Traces> {
   return { ...traces, grants: await readGrants(client) };
 }
 
-/** What our roles were given in the POS's schema, by whomever, with the statement that takes it away. */
+/** What our roles were given outside of our schemas, by whomever, with the statement that takes it away. */
 async function readGrants(client: Client): Promise<Grant[]> {
   const { rows } = await client.query<Grant>(
     `select distinct pg_catalog.format('revoke all on %s %s from %I', g.kind, g.object, r.rolname) as statement,
        pg_catalog.concat_ws(' ', nullif(g.kind, 'table'), g.object) as object, r.rolname as role,
        g.grantor::regrole::text as grantor
      from (
-       select 'schema' as kind, n.oid::regnamespace::text as object, a.grantee, a.grantor
-       from pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a where n.nspname = 'public'
+       select 'schema' as kind, n.oid as namespace, n.oid::regnamespace::text as object, a.grantee, a.grantor
+       from pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
        union all
-       select case c.relkind when 'S' then 'sequence' else 'table' end, c.oid::regclass::text, a.grantee, a.grantor
-       from pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a where c.relnamespace = 'public'::regnamespace
+       select case c.relkind when 'S' then 'sequence' else 'table' end, c.relnamespace, c.oid::regclass::text, a.grantee, a.grantor
+       from pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
        union all
-       select 'table', c.oid::regclass::text, a.grantee, a.grantor
+       select 'table', c.relnamespace, c.oid::regclass::text, a.grantee, a.grantor
        from pg_catalog.pg_class c join pg_catalog.pg_attribute t on t.attrelid = c.oid, pg_catalog.aclexplode(t.attacl) a
-       where c.relnamespace = 'public'::regnamespace
        union all
-       select 'routine', p.oid::regprocedure::text, a.grantee, a.grantor
-       from pg_catalog.pg_proc p, pg_catalog.aclexplode(p.proacl) a where p.pronamespace = 'public'::regnamespace
+       select 'routine', p.pronamespace, p.oid::regprocedure::text, a.grantee, a.grantor
+       from pg_catalog.pg_proc p, pg_catalog.aclexplode(p.proacl) a
      ) g
      join pg_catalog.pg_roles r on r.oid = g.grantee and r.rolname = any ($1)
+     where g.namespace::regnamespace::text not in ('nexus_engine', 'nexus_api', 'graphile_worker')
      order by object, role`,
     [nexusRoles],
   );

@@ -83,7 +83,26 @@ describe("taking the engine off", () => {
     assert.ok(await prepareDatabase(url, log));
     same(onTables(await onPos()), onTables(attached));
 
-    assert.ok((await off(url, { all: true })).done);
+    // What the login may not take away is said, with what to do.
+    await pos.superuser.query(`create role auditor; alter role plain nocreaterole`);
+    await pos.as(url, (client) =>
+      client.query("grant select on public.ventas to auditor with grant option"),
+    );
+    await pos.as(pos.url("plain"), (client) =>
+      client.query("set role auditor; grant select on public.ventas to nexus_worker"),
+    );
+    const rest = await off(url, { all: true });
+    assert.equal(rest.done, false);
+    const [, again] =
+      /^LEFT: .* what "auditor" granted\. As "auditor": (.*);$/m.exec(rest.said) ?? [];
+    assert.equal(again, "revoke all on table public.ventas from nexus_worker");
+    const [, statements] =
+      /^LEFT: the roles .* Have a superuser execute here: (.*)$/m.exec(rest.said) ?? [];
+    await pos.as(pos.url("plain"), async (client) => {
+      await client.query(`set role auditor; ${again}; reset role; ${statements}`);
+      await client.query("drop owned by auditor; drop role auditor");
+    });
+    same(await onPos(), before);
     await pos.superuser.query("drop database plain");
   });
 
@@ -97,6 +116,7 @@ describe("taking the engine off", () => {
     for (const statement of [
       "create role jobs login in role nexus_worker",
       "grant connect on database one to nexus_worker",
+      "grant connect on database two to nexus_worker",
       "alter role nexus_worker in database one set work_mem = '8MB'",
       "alter role nexus_owner bypassrls",
     ]) {
@@ -106,9 +126,12 @@ describe("taking the engine off", () => {
       client.query("alter default privileges for role nexus_owner grant select on tables to jobs"),
     );
 
+    const attached = await pos.catalogue("one");
     const first = await off(one, { all: true });
     assert.ok(first.done, first.said);
     assert.match(first.said, /Dropped the schemas nexus_api, nexus_engine, graphile_worker/);
+    const ofTwo = (line: string) => line.startsWith("database two ");
+    same((await pos.catalogue("one")).filter(ofTwo), attached.filter(ofTwo));
     assert.match(first.said, /Kept the roles nexus_ops.*needed by "two"/);
     const second = await off(two, { all: true });
     assert.ok(second.done, second.said);
