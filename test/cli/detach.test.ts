@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { after, before, describe, it } from "node:test";
+import type { Client } from "pg";
 import { takeOff } from "../../src/cli/detach.ts";
 import { connect } from "../../src/database/client.ts";
 import { detach } from "../../src/database/detach.ts";
@@ -68,17 +69,27 @@ describe("taking the engine off", () => {
     same(await onPos(), before);
     assert.match((await off(url)).said, /There was nothing of ours/);
 
-    await pos.as(url, (client) => client.query("select nexus_engine.attach()"));
+    const missing = async (client: Client) =>
+      (await client.query("select nexus_engine.missing_pos_grants() as it")).rows;
+    await pos.as(url, async (client) => {
+      await client.query("select nexus_engine.attach()");
+      assert.deepEqual(await missing(client), []);
+    });
     assert.ok(await prepareDatabase(url, log));
     // The schema everybody may use: there is nothing to be granted anew.
     const onTables = (lines: string[]) => lines.filter((line) => !line.startsWith("schema "));
     same(onTables(await onPos()), onTables(attached));
 
-    // A migration of the POS makes a table anew: our rights went with the old one.
-    await pos.as(url, async (client) => {
-      await client.query("revoke all on public.users from nexus_owner");
-      const { rows } = await client.query("select nexus_engine.missing_pos_grants() as it");
-      assert.deepEqual(rows, [{ it: posGrants.at(-1) }]);
+    // A migration of the POS made a table anew: trigger and rights went with the old one. The rights come back
+    // even while a sale keeps our trigger waiting.
+    await pos.as(url, async (sale) => {
+      await sale.query("drop trigger nexus_sale_truncate on public.ventas");
+      await sale.query("revoke all on public.users from nexus_owner");
+      assert.deepEqual(await missing(sale), [{ it: posGrants.at(-1) }]);
+      await sale.query("begin; lock table public.ventas in row exclusive mode");
+      const locks = { migration: 300, triggers: 300, index: 300 };
+      assert.equal(await prepareDatabase(url, log, { locks }), false);
+      assert.deepEqual(await missing(sale), []);
     });
     assert.ok(await prepareDatabase(url, log));
     same(onTables(await onPos()), onTables(attached));
