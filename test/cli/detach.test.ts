@@ -89,7 +89,7 @@ describe("taking the engine off", () => {
       await sale.query("begin; lock table public.ventas in row exclusive mode");
       const locks = { migration: 300, triggers: 300, index: 300 };
       assert.equal(await prepareDatabase(url, log, { locks }), false);
-      assert.deepEqual(await missing(sale), []);
+      assert.deepEqual(await pos.as(url, missing), []);
     });
     assert.ok(await prepareDatabase(url, log));
     same(onTables(await onPos()), onTables(attached));
