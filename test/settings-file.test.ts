@@ -135,11 +135,16 @@ describe("the file of what people have set", () => {
     await db.pool.query("delete from public.users where id = $1", [people.person]);
     await db.pool.query("delete from public.productos where id = $1", [people.product]);
     await db.pool.query("delete from public.tiendas where id = $1", [people.store]);
+    for (const table of ["store_settings", "product_settings", "operator"]) {
+      await db.pool.query(`delete from nexus_engine.${table}`);
+    }
     assert.deepEqual(await read(saved), [
       { path: "stores[0].tienda_id", value: people.store },
       { path: "products[0].producto_id", value: people.product },
       { path: "operators[0]", value: people.person },
     ]);
+    const { stores, products, operators } = await exported();
+    assert.deepEqual([stores, products, operators], [[], [], []]);
   });
 
   it("is not read while the engine is detached", async () => {
