@@ -29,8 +29,8 @@ export function sendJson(res: ServerResponse, status: number, body: unknown): vo
 }
 
 /** Such as GraphQL's own answers are: for requests that do not get as far. */
-export const graphqlError = (code: ErrorCode, message: string) => ({
-  errors: [{ message, extensions: { code } }],
+export const graphqlError = (code: ErrorCode, message: string, more: object = {}) => ({
+  errors: [{ message, extensions: { code, ...more } }],
 });
 
 /** An error for a socket that has no response: one that speaks no HTTP, or wants a WebSocket. */

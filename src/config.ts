@@ -94,15 +94,14 @@ export class ConfigError extends Error {
   override name = "ConfigError";
 }
 
-/** DATABASE_URL alone, for commands that need no key of the POS; undefined without it. */
-export function readDatabaseUrl(env: NodeJS.ProcessEnv = process.env): string | undefined {
-  if (!env.DATABASE_URL) return undefined;
-  // Any key will do: nothing is signed or verified with it.
-  return readConfig({ DATABASE_URL: env.DATABASE_URL, SECRET_KEY: "-".repeat(32) }).databaseUrl;
-}
-
-/** Parses the environment; throws one ConfigError that lists every problem. */
-export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
+/**
+ * Parses the environment; throws one ConfigError that lists every problem. Who only works on the database needs no
+ * SECRET_KEY.
+ */
+export function readConfig(
+  env: NodeJS.ProcessEnv = process.env,
+  { needsSecretKey = true }: { needsSecretKey?: boolean } = {},
+): Config {
   // An empty value is how compose files and shells say "not set".
   const given = Object.fromEntries(Object.entries(env).filter(([, value]) => value !== ""));
   const parsed = Environment.safeParse(given, { error: expectation });
@@ -114,7 +113,7 @@ export function readConfig(env: NodeJS.ProcessEnv = process.env): Config {
           ? `${String(name)}: ${message}`
           : `${String(name)}: ${message}, got ${JSON.stringify(given[String(name)])}`,
       );
-  if (given.DATABASE_URL && !given.SECRET_KEY) {
+  if (needsSecretKey && given.DATABASE_URL && !given.SECRET_KEY) {
     problems.push(
       "SECRET_KEY: expected the POS's own key, because DATABASE_URL is set; got nothing",
     );

@@ -3,6 +3,7 @@ import type { Config } from "./config.ts";
 import { keepRunning } from "./database/keep-running.ts";
 import { type Database, openDatabase } from "./database/open.ts";
 import { createPool } from "./database/pools.ts";
+import { type SuspensionWatch, watchSuspension } from "./database/suspension.ts";
 import { secretKeys } from "./graphql/token.ts";
 import { createHealth, type Health } from "./health.ts";
 import { startHttp } from "./http.ts";
@@ -17,6 +18,8 @@ export type Engine = {
   log: Logger;
   /** Address of the HTTP server; undefined without it. */
   url: string | undefined;
+  /** Why nothing works yet, where that is so. */
+  suspended: string | undefined;
   /** Rejects when a half ends by a fault. */
   failed: Promise<unknown>;
   stop(): Promise<void>;
@@ -41,6 +44,15 @@ export async function startEngine(
     stops.push(() => database.close());
 
     let failed: Promise<unknown> = new Promise(() => {});
+    let suspension: SuspensionWatch | undefined;
+    /** One for both halves. */
+    const watch = async (pool: Pool) => {
+      if (suspension) return suspension;
+      const begun = await watchSuspension(pool, log);
+      stops.push(() => begun.stop());
+      suspension = begun;
+      return begun;
+    };
     if (halves.worker) {
       const { workerUrl, workerDirectUrl } = database;
       const concurrency = config.workerConcurrency;
@@ -58,12 +70,9 @@ export async function startEngine(
       const pooled = workerUrl !== workerDirectUrl;
       const directPool = workerPool(workerDirectUrl, pooled ? 6 : concurrency + 6);
       const pool = pooled ? workerPool(workerUrl, concurrency) : directPool;
-      const worker = await keepRunning(
-        "worker",
-        () => startWorker({ pool, directPool, concurrency, settings: config, log, health }),
-        log,
-        health,
-      );
+      const suspension = await watch(directPool);
+      const given = { pool, directPool, concurrency, settings: config, log, health, suspension };
+      const worker = await keepRunning("worker", () => startWorker(given), log, health);
       failed = worker.failed;
       stops.push(() => worker.stop());
     }
@@ -100,12 +109,14 @@ export async function startEngine(
         corsOrigins: config.corsOrigins,
         log,
         isReady: () => takesWrites(pool, health),
+        suspension: await watch(pool),
         health,
       });
       url = http.url;
       stops.push(() => http.close());
     }
-    return { database, log, url, failed, stop };
+    const suspended = suspension?.current()?.reason;
+    return { database, log, url, suspended, failed, stop };
   } catch (error) {
     log.debug({ err: error }, "the start failed");
     await stop().catch((err: unknown) => log.error({ err }, "the stop was not clean"));

@@ -5,8 +5,9 @@ import type { Pool } from "pg";
 import { closeSocket, endSocket, graphqlError, sendJson, setHeaders } from "./answers.ts";
 import { type Config, defaultMutationLimits, type MutationLimits } from "./config.ts";
 import { makeCors } from "./cors.ts";
+import { type SuspensionWatch, watchSuspension } from "./database/suspension.ts";
+import { startGraphQL } from "./graphql/gate.ts";
 import { withRequestId } from "./graphql/request-id.ts";
-import { startGraphQL } from "./graphql/server.ts";
 import type { ExpectedClaims } from "./graphql/token.ts";
 import type { Health } from "./health.ts";
 import type { Logger } from "./log.ts";
@@ -32,6 +33,8 @@ export type HttpOptions = {
   log: Logger;
   /** Whether the database takes writes now. */
   isReady: () => Promise<boolean>;
+  /** Whether the engine may work, where others in this process want to know as well; not stopped here. */
+  suspension?: SuspensionWatch;
   /** Of the worker in this process. */
   health?: Pick<Health, "problems" | "warnings">;
   /** Shorter ones, for tests. */
@@ -64,7 +67,15 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const { host, environment, log, corsOrigins = [] } = options;
   const cors = makeCors(corsOrigins);
   const ide = environment === "development";
-  const graphql = await startGraphQL({ mutationLimits: defaultMutationLimits, ...options, ide });
+  const suspension = options.suspension ?? (await watchSuspension(options.pool, log));
+  const stopWatching = async () => {
+    if (!options.suspension) await suspension.stop();
+  };
+  const given = { mutationLimits: defaultMutationLimits, ...options, suspension, ide };
+  const graphql = await startGraphQL(given).catch(async (error: unknown) => {
+    await stopWatching();
+    throw error;
+  });
   // Anyone may ask, so that many who ask at once get the answer of one.
   let checking: Promise<boolean> | undefined;
   const isReady = () => {
@@ -80,6 +91,8 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
     "/health/live": (res) => sendJson(res, 200, { status: "ok" }),
     "/health/ready": async (res) => {
       const problems = (await isReady()) ? [] : ["the database does not take writes"];
+      const suspended = suspension.current();
+      if (suspended) problems.push(`suspended: ${suspended.reason}`);
       problems.push(...(options.health?.problems() ?? []));
       const warnings = options.health?.warnings() ?? [];
       sendJson(res, problems.length > 0 ? 503 : 200, {
@@ -131,11 +144,13 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
       close: async () => {
         await Promise.all([closeServer(server), graphql.closeSockets()]);
         await graphql.release();
+        await stopWatching();
       },
     };
   } catch (error) {
     await graphql.closeSockets();
     await graphql.release();
+    await stopWatching();
     throw error;
   }
 }

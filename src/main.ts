@@ -14,12 +14,13 @@ async function main(): Promise<void> {
     { worker: true, server: true },
     { createPosSchema: values["create-pos-schema"] ?? false, signal },
   );
-  console.log(`Nexus POS Insights is running.
+  const state = engine.suspended ? `running but suspended: ${engine.suspended}` : "running";
+  console.log(`Nexus POS Insights is ${state}.
   GraphQL   ${engine.url}/graphql
   Database  ${engine.database.description}`);
   if (engine.database.embedded) console.log("  SQL       npm run psql");
   if (config.environment === "development") console.log(`  Explore   ${engine.url}/`);
-  if (engine.database.embedded && engine.url) {
+  if (engine.database.embedded && engine.url && !engine.suspended) {
     console.log(await describeDemo(engine.database, engine.url, config.expectedClaims));
   }
   await runUntilStopped(engine.log, engine.stop, engine.failed, signalled);

@@ -1,4 +1,5 @@
 import { explainFailure } from "./database/start-failure.ts";
+import { stepOf } from "./database/steps.ts";
 import { type Logger, withoutSecrets } from "./log.ts";
 
 /** One Ctrl-C can arrive twice: from the terminal, and from npm, which hands it on. */
@@ -96,6 +97,11 @@ export function exitWithError(error: unknown): never {
 
 /** What is printed of an error, before secrets are blotted out. */
 export function sentenceFor(error: unknown): string {
+  const step = stepOf(error);
+  return `${step === undefined ? "" : `At the step "${step}": `}${explain(error)}`;
+}
+
+function explain(error: unknown): string {
   if (!(error instanceof Error)) return `The start failed: ${error}`;
   const isPlain = plain.includes(error.name);
   // These say where it was, which is no help where a disk is full.

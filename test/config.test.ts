@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { readConfig, readDatabaseUrl } from "../src/config.ts";
+import { readConfig } from "../src/config.ts";
 
 const secret = "a-secret-key-of-at-least-32-characters";
 
@@ -142,14 +142,5 @@ describe("the configuration", () => {
       () => readConfig({ DATABASE_URL: pooled, SECRET_KEY: secret }),
       /DATABASE_URL: expected a direct connection/,
     );
-  });
-});
-
-describe("DATABASE_URL alone", () => {
-  it("is read without the POS's key, and checked", () => {
-    const url = "postgres://pos:secret@localhost/pos";
-    assert.equal(readDatabaseUrl({ DATABASE_URL: url, SECRET_KEY: "short", PORT: "x" }), url);
-    assert.equal(readDatabaseUrl({ DATABASE_URL: "" }), undefined);
-    assert.throws(() => readDatabaseUrl({ DATABASE_URL: "mysql://x" }), /DATABASE_URL: expected/);
   });
 });

@@ -38,7 +38,7 @@ create or replace function nexus_engine.authenticate(
   out user_exists boolean, out user_active boolean,
   out store_exists boolean, out store_active boolean,
   out is_operator boolean
-) language sql stable security definer set search_path = pg_catalog, pg_temp
+) language sql stable security definer set search_path = pg_catalog, pg_temp set row_security = off
 as $$
   select
     u.id is not null, coalesce(u.is_active, false),
@@ -53,7 +53,7 @@ $$;
 -- and again and again while it stays.
 create or replace function nexus_engine.active_stores(p_user_ids uuid[])
 returns table (user_id uuid, tienda_id uuid)
-language sql stable security definer set search_path = pg_catalog, pg_temp
+language sql stable security definer set search_path = pg_catalog, pg_temp set row_security = off
 as $$
   select u.id, t.id
   from public.users u

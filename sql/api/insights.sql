@@ -1,7 +1,7 @@
 -- The caller's insights as the POS keeps them, behind a barrier: no condition of a request is tried on the
 -- rows of another store.
 create or replace view nexus_engine.own_insight with (security_barrier) as
-select i.id, i.tipo, i.mensaje, i.nivel_urgencia, i.is_active, i.extra_data, i.created_at
+select i.id, i.tipo::text as tipo, i.mensaje::text as mensaje, i.nivel_urgencia::text as nivel_urgencia, i.is_active, i.extra_data, i.created_at
 from public.insights i
 where i.tienda_id = (select nexus_engine.current_tienda_id());
 
@@ -11,9 +11,9 @@ grant execute on function nexus_engine.producto_of(jsonb) to nexus_tienda;
 create or replace view nexus_api.insights with (security_barrier = false) as
 select
   i.id,
-  i.tipo::text as tipo,
-  i.mensaje::text as mensaje,
-  i.nivel_urgencia::text as nivel_urgencia,
+  i.tipo,
+  i.mensaje,
+  i.nivel_urgencia,
   i.is_active,
   i.extra_data,
   nexus_engine.usable_instant(i.created_at) as created_at,

@@ -1,9 +1,11 @@
--- Only columns that src/database/pos.ts checks for. Values that cannot be right are null, not an
+-- Only columns that sql/pos/problems.sql asks for. Values that cannot be right are null, not an
 -- error: the POS accepts NaN and the infinities, JSON has neither.
 
 -- The caller's products, behind a barrier, see nexus_engine.own_insight.
 create or replace view nexus_engine.own_producto with (security_barrier) as
-select p.id, p.nombre, p.sku, p.tipo, p.stock_actual, p.precio_venta, p.precio_costo, p.is_active, p.atributos
+select p.id, p.nombre::text as nombre, p.sku::text as sku, p.tipo::text as tipo,
+  p.stock_actual::double precision as stock_actual, p.precio_venta::double precision as precio_venta,
+  p.precio_costo::double precision as precio_costo, p.is_active, p.atributos
 from public.productos p
 where p.tienda_id = (select nexus_engine.current_tienda_id());
 
@@ -22,9 +24,9 @@ grant execute on function nexus_engine.shown_quantity(double precision) to nexus
 create or replace view nexus_api.productos with (security_barrier = false) as
 select
   p.id,
-  p.nombre::text as nombre,
-  p.sku::text as sku,
-  p.tipo::text as tipo,
+  p.nombre,
+  p.sku,
+  p.tipo,
   nexus_engine.shown_quantity(p.stock_actual) as stock_actual,
   nexus_engine.money(p.precio_venta)::double precision as precio_venta,
   nexus_engine.money(p.precio_costo)::double precision as precio_costo,

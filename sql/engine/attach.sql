@@ -1,4 +1,4 @@
--- Our triggers on the POS's tables: which they are, putting them on, taking them off.
+-- Our triggers on the POS's tables, which they are and how they are put on. detach.sql takes them off.
 
 -- Our triggers. Row-level, because a transition table costs a statement half as much again. As few as can
 -- be, and with a condition only where it spares the calls of a checkout: Postgres copies what it knows of
@@ -67,8 +67,8 @@ as $$
       or strpos(lower(o.definition), substring(w.event from 'update of .*')) = 0))
 $$;
 
--- Makes the triggers of one table, or makes them anew, under a lock that waits for its writers. By an owner
--- of the POS's tables, as attach() and detach(): nobody else has a right to.
+-- Makes the triggers of one table, or makes them anew, under a lock that waits for its writers. Needs the right
+-- TRIGGER on the table, which none of our roles has.
 create or replace function nexus_engine.make_triggers(p_relation regclass) returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -84,60 +84,122 @@ begin
 end;
 $$;
 
--- Puts our triggers on the POS's tables, whose locks it holds for as long as that takes: what happened
--- without them is found afterwards, by the job check_stock, and until then by passes that look at
+-- Puts everything of ours on the POS's tables, and deletes the note of detach(): what is missing of our functions
+-- and views, from the texts of the files that made them, then our triggers. What happened
+-- without the triggers is found afterwards, by the job check_stock, and until then by passes that look at
 -- every product. Where the triggers on sales were missing, the rollups are made anew by the next roll_up, and
--- not read until then. Replaces the triggers of an earlier release; does nothing where they are those of this
--- one. Our indexes come back with the next start. Call it as an owner of the POS's tables.
--- Errors: 55P03 when the POS keeps its tables locked for long.
+-- not read until then. Replaces the triggers of an earlier release; does nothing where all is there. Our
+-- indexes come back with the next start.
+-- Call it as a member of nexus_owner that owns the POS's tables or has the right TRIGGER on them. Nobody's sale
+-- waits for long: see nexus_engine.try_for_locks.
+-- Errors: NX006 where a column of the POS is missing or of another kind, with all of them; 42501 with the grants
+-- that lack; 55P03 when the POS keeps its tables locked for long. Nothing is changed then.
 create or replace function nexus_engine.attach() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+begin
+  -- One at a time. A detach() that is under way is waited for, and one that comes now waits for us.
+  lock table nexus_engine.detached in share row exclusive mode;
+  perform nexus_engine.check_pos_tables();
+  perform nexus_engine.grant_pos_tables();
+  if exists (select from nexus_engine.detached) or exists (select from nexus_engine.missing_objects()) then
+    -- Before the views: a roll-up that runs reads them.
+    perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
+    perform nexus_engine.apply_texts();
+  end if;
+  delete from nexus_engine.detached;
+  perform nexus_engine.attach_triggers();
+end;
+$$;
+
+-- Errors: NX006, a line for each table and column that is not as we need it.
+create or replace function nexus_engine.check_pos_tables() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
 declare
-  was_attached boolean := nexus_engine.attached() and not nexus_engine.has_old_triggers();
+  problems text;
+begin
+  -- Also asked by src/database/pos.ts, before this function is there.
+  execute format('select string_agg(p.problem, e''\n  '') from (%s) p',
+    (select m.text from nexus_engine.migration m where m.name = 'pos/problems.sql')) into problems;
+  if problems is not null then
+    raise exception e'the tables of the POS are not as we need them, and nothing was attached:\n  %', problems
+      using errcode = 'NX006';
+  end if;
+end;
+$$;
+
+-- The triggers, and what has to be looked at again where some were missing. They come last: from then on
+-- whoever sells waits for the end of the transaction.
+create or replace function nexus_engine.attach_triggers() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  were_new boolean := nexus_engine.attached() and not nexus_engine.has_old_triggers();
+  were_followed boolean := were_new and nexus_engine.triggers_are_followed();
   sales_were boolean := nexus_engine.has_triggers(array['public.ventas', 'public.detalles_venta']::regclass[]);
   insights_were boolean := nexus_engine.has_triggers(array['public.insights']::regclass[]);
+  pos record := nexus_engine.pos_has_rows();
 begin
-  delete from nexus_engine.detached;
-  perform nexus_engine.grant_pos_rights();
-  -- Before the POS's tables are locked: a pass may hold rows of it for seconds. None is added meanwhile.
-  if not was_attached then
+  if not were_new then
     delete from nexus_engine.stock_told;
   end if;
-  if not was_attached or not insights_were then
+  if not (were_new and insights_were) then
     -- Before the tables: a roll-up that runs reads them.
     perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
-    perform nexus_engine.lock_pos_tables('share row exclusive');
-    perform nexus_engine.disable_unwanted_triggers();
-    perform nexus_engine.make_triggers(t)
-    from unnest(array['public.productos', 'public.ventas', 'public.detalles_venta', 'public.insights']::regclass[]) t;
   end if;
   if not sales_were then
     perform nexus_engine.forget_rollups();
   end if;
   if not insights_were then
     delete from nexus_engine.product_insight_known;
-    if exists (select from public.insights) then
-      perform graphile_worker.add_job('check_stock', job_key => 'check_stock:ceiling', max_attempts => 10);
-    else
-      insert into nexus_engine.product_insight_known default values;
-    end if;
   end if;
-  if was_attached and nexus_engine.triggers_are_followed() then
-    return;
+  if not were_followed then
+    insert into nexus_engine.stock_ceiling (ceiling) values (-1) on conflict (only_one) do update set ceiling = -1;
   end if;
-  insert into nexus_engine.stock_ceiling (ceiling) values (-1) on conflict (only_one) do update set ceiling = -1;
-  if exists (select from public.productos) then
+  if not insights_were and pos.insights or not were_followed and pos.productos then
     perform graphile_worker.add_job('check_stock', job_key => 'check_stock:ceiling', max_attempts => 10);
-  else
+  end if;
+  if not (were_new and insights_were) then
+    perform nexus_engine.try_for_locks('select nexus_engine.make_all_triggers()');
+  end if;
+  if not insights_were and not pos.insights then
+    insert into nexus_engine.product_insight_known default values;
+  end if;
+  if not were_followed and not pos.productos then
     perform nexus_engine.follow_triggers();
   end if;
 end;
 $$;
 
+-- Whether there are any: asked with the rights of nexus_owner, which sees them all, and not of whoever attaches.
+create or replace function nexus_engine.pos_has_rows(out productos boolean, out insights boolean)
+language sql stable security definer set search_path = pg_catalog, pg_temp set row_security = off
+as $$
+  select exists (select from public.productos), exists (select from public.insights)
+$$;
+
+-- All triggers within 25 ms, from the first wait to the last lock, or none.
+-- The order is that of a checkout, which reads products, inserts a ticket and its lines, then updates
+-- products: whoever is past the first table gets through.
+create or replace function nexus_engine.make_all_triggers() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  ends_at timestamptz := clock_timestamp() + interval '25 ms';
+  relation regclass;
+begin
+  foreach relation in array array['public.ventas', 'public.detalles_venta', 'public.productos', 'public.insights']::regclass[] loop
+    perform nexus_engine.wait_until(ends_at);
+    perform nexus_engine.disable_unwanted_triggers(relation);
+    perform nexus_engine.make_triggers(relation);
+  end loop;
+end;
+$$;
+
 -- Disables triggers of ours that an earlier release made and this one does not want. They are left for
 -- detach() to drop: to drop a trigger is to wait for everybody who reads its table, such as a backup.
-create or replace function nexus_engine.disable_unwanted_triggers() returns void
+create or replace function nexus_engine.disable_unwanted_triggers(p_relation regclass) returns void
 language plpgsql
 as $$
 declare
@@ -145,7 +207,7 @@ declare
 begin
   for old in
     select o.* from nexus_engine.own_trigger o
-    where o.is_enabled and not exists (
+    where o.relation = p_relation and o.is_enabled and not exists (
       select from nexus_engine.wanted_triggers() w where w.name = o.name and w.relation = o.relation)
   loop
     execute format('alter table %s disable trigger %I', old.relation, old.name);
@@ -158,85 +220,6 @@ create or replace function nexus_engine.follow_triggers() returns void
 language sql security definer set search_path = pg_catalog, pg_temp
 as $$
   update nexus_engine.stock_ceiling c set ceiling = nexus_engine.seen_up_to() where nexus_engine.attached()
-$$;
-
--- Removes every trigger and index of ours from the POS's tables, and remembers that an operator
--- wants it so: a start does not put them back, only attach() does. Insights go on by full passes.
--- Call it as an owner of the POS's tables.
--- Errors: 55P03 when the POS keeps its tables locked for long.
-create or replace function nexus_engine.detach() returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-declare
-  ours record;
-begin
-  -- Before all locks: a start that is about to attach has locked this first, and waits for the others.
-  insert into nexus_engine.detached (since) values (now()) on conflict do nothing;
-  perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
-  perform nexus_engine.lock_pos_tables('access exclusive');
-  for ours in select o.* from nexus_engine.own_trigger o loop
-    execute format('drop trigger %I on %s', ours.name, ours.relation);
-  end loop;
-  for ours in
-    select i.indexrelid::regclass as index from pg_catalog.pg_index i
-    join pg_catalog.pg_class c on c.oid = i.indexrelid
-    where c.relnamespace = 'public'::regnamespace and c.relname like 'nexus\_%'
-  loop
-    execute format('drop index %s', ours.index);
-  end loop;
-  perform nexus_engine.forget_rollups();
-end;
-$$;
-
--- Locks the tables that have triggers of ours, all or none. Whoever writes them waits behind us
--- while we wait, so that is 25 ms at a time, with growing pauses: a sale hardly notices, and none is ever
--- the one that Postgres ends for a deadlock. Gives up after lock_timeout, a minute without one.
-create or replace function nexus_engine.lock_pos_tables(p_mode text) returns void
-language plpgsql
-as $$
-declare
-  usual text := current_setting('lock_timeout');
-  patience interval := coalesce(nullif(usual::interval, interval '0'), interval '1 minute');
-  gives_up_at timestamptz := clock_timestamp() + patience;
-  pause double precision := 0.1;
-begin
-  loop
-    begin
-      perform nexus_engine.lock_pos_tables_within(p_mode, interval '25 ms');
-      perform set_config('lock_timeout', usual, true);
-      return;
-    exception when lock_not_available then
-      if clock_timestamp() + pause * interval '1 second' >= gives_up_at then
-        raise;
-      end if;
-    end;
-    perform pg_sleep(pause * (0.75 + random() / 2));
-    pause := least(pause * 2, 5);
-  end loop;
-end;
-$$;
-
--- Locks them within this time in all, from the first wait to the last lock.
--- The order is that of a checkout, which reads products, inserts a ticket and its lines, then updates
--- products: whoever is past the first table gets through.
--- Errors: 55P03.
-create or replace function nexus_engine.lock_pos_tables_within(p_mode text, p_time interval) returns void
-language plpgsql
-as $$
-declare
-  ends_at timestamptz := clock_timestamp() + p_time;
-  relation text;
-begin
-  foreach relation in array case p_mode
-    when 'access exclusive' then array['productos', 'ventas', 'detalles_venta', 'insights']
-    else array['ventas', 'detalles_venta', 'productos', 'insights'] end
-  loop
-    -- Zero would be no limit at all.
-    perform set_config('lock_timeout',
-      greatest(ceil(extract(epoch from ends_at - clock_timestamp()) * 1000), 1) || 'ms', true);
-    execute format('lock table public.%I in %s mode', relation, p_mode);
-  end loop;
-end;
 $$;
 
 -- From now on no rollup is read, until it is made anew. Call it under rollups_lock, for which roll-ups

@@ -1,11 +1,15 @@
 -- What everything that isolates a failing store shares: reconcile_isolated and roll_up_isolated.
 
 -- Whether an error of this SQLSTATE says nothing about the data, so that the same may succeed later:
--- connection, serialization, resources, locks, cancellation, system.
+-- connection, serialization, resources, locks, cancellation, system; and while the engine may not work what that
+-- explains (see src/database/suspension.ts): no right to the rows, or no such view, function, column, type or schema.
 create or replace function nexus_engine.is_passing(sqlstate text) returns boolean
-language sql immutable parallel safe
+language sql stable
 as $$
-  select left(sqlstate, 2) in ('08', '40', '53', '55', '57', '58', 'XX')
+  select case
+    when left(sqlstate, 2) in ('08', '40', '53', '55', '57', '58', 'XX') then true
+    when sqlstate in ('42501', '42P01', '42883', '42703', '42704', '3F000', '0A000') then nexus_engine.suspension() is not null
+    else false end
 $$;
 
 -- Enters stores for which this type (ROLLUP: the rollups) failed at p_at.

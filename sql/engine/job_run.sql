@@ -55,7 +55,8 @@ as $$
 $$;
 
 -- Writes what a worker has to tell about its attempts, many at once. One that failed or was cancelled
--- is its job's last, one that a shutdown cut short does not count. It writes Graphile Worker's
+-- is its job's last, one that a shutdown cut short does not count, nor one of
+-- a moment at which the engine may not work. It writes Graphile Worker's
 -- private table: there is no public way to say either from inside a running job.
 --   p_runs: an array of objects with job and attempt. Of an attempt that is not in the ledger yet also
 --   age (ms since it began) and tiendas; of one that is: id. Of one that has ended: outcome, code,
@@ -140,7 +141,7 @@ begin
     update graphile_worker._private_jobs j
     set max_attempts = case when t.outcome = 'retrying' then nexus_engine.one_attempt_more(j.attempts, j.max_attempts) else j.attempts end
     from told t
-    where (t.outcome in ('failed', 'cancelled') or t.outcome = 'retrying' and t.code = 'SHUTDOWN')
+    where (t.outcome in ('failed', 'cancelled') or t.outcome = 'retrying' and t.code in ('SHUTDOWN', 'SUSPENDED'))
       and t.dropped is not true and j.id = t.job and j.locked_by = p_worker
   )
   select coalesce(o.id, c.id, case when t.outcome is null then t.id end)

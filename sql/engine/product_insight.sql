@@ -63,7 +63,7 @@ $$;
 -- Looks at every insight, and notes those of products that are missing; returns how many. While detached
 -- nothing is known, and nothing noted.
 create or replace function nexus_engine.note_product_insights() returns int
-language plpgsql
+language plpgsql set row_security = off
 as $$
 declare
   noted int;

@@ -4,7 +4,7 @@
 create or replace function nexus_engine.reconcile_state(
   p_tipo text, p_tiendas uuid[], p_as_of timestamptz,
   out inserted int, out updated int, out archived int, out announced nexus_engine.announcement[]
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   -- A store that muted the type has no findings, and so its open alerts are archived.
@@ -33,7 +33,7 @@ $$;
 create or replace function nexus_engine.apply_changes(
   p_tipo text, p_changes nexus_engine.change[], p_as_of timestamptz,
   out updated int, out archived int, out announced nexus_engine.announcement[]
-) language plpgsql set plan_cache_mode = force_custom_plan set enable_nestloop = on set enable_seqscan = on
+) language plpgsql set plan_cache_mode = force_custom_plan set enable_nestloop = on set enable_seqscan = on set row_security = off
 as $$
 declare
   few boolean := cardinality(p_changes) <= 500;
@@ -265,7 +265,7 @@ $$;
 -- would be taken after the snapshot and protect nothing.
 create or replace function nexus_engine.reconcile(p_tipos text[], p_tiendas uuid[], p_as_of timestamptz)
 returns table (tipo text, inserted int, updated int, archived int, failed int)
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set row_security = off
 as $$
 #variable_conflict use_column
 declare

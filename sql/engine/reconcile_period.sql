@@ -7,7 +7,7 @@
 create or replace function nexus_engine.reconcile_period(
   p_tipo text, p_tiendas uuid[], p_as_of timestamptz,
   out inserted int, out updated int, out archived int, out announced nexus_engine.announcement[]
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   -- What is noted after this is left for the next pass, and what is noted of a store that muted the type for when
@@ -51,7 +51,7 @@ $$;
 -- Returns those that were shown or are shown again.
 create or replace function nexus_engine.withdraw_early(p_tipo text, p_tiendas uuid[], p_as_of timestamptz)
 returns nexus_engine.announcement[]
-language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set row_security = off
 as $$
 declare
   early uuid[];
@@ -197,7 +197,7 @@ $$;
 -- Archives the summaries of periods of which no sale is left. Returns those that were shown.
 create or replace function nexus_engine.withdraw_periods(p_ids uuid[], p_as_of timestamptz)
 returns nexus_engine.announcement[]
-language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set row_security = off
 as $$
 declare
   were_shown uuid[] := array(select i.id from public.insights i where i.id = any (p_ids) and i.is_active);
@@ -222,7 +222,7 @@ $$;
 -- as an array, because a join could read the insights once for each of them (see apply_changes).
 create or replace function nexus_engine.archive_predecessors(p_tipo text, p_tiendas uuid[], p_subjects text[])
 returns nexus_engine.announcement[]
-language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set row_security = off
 as $$
 declare
   resolved nexus_engine.announcement[];

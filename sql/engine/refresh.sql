@@ -9,7 +9,7 @@
 create or replace function nexus_engine.refresh_available(
   p_tipos text[], p_tiendas uuid[], p_force boolean, p_as_of timestamptz,
   out counts jsonb, out busy uuid[], out held_up uuid[]
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   put_back uuid[] := nexus_engine.put_back('refresh', p_tiendas);

@@ -77,7 +77,7 @@ $$;
 -- that follows, and active rows of our types that the engine does not know, such as those of the
 -- service that it replaces, are archived. Summaries of periods that the engine told stay as they are.
 create or replace function nexus_engine.forget_dismissals(p_tiendas uuid[], p_as_of timestamptz)
-returns void language plpgsql set search_path = pg_catalog, pg_temp
+returns void language plpgsql set search_path = pg_catalog, pg_temp set row_security = off
 as $$
 declare
   announced nexus_engine.announcement[];

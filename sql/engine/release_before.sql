@@ -55,6 +55,13 @@ as $$
   select nexus_engine.make_triggers('public.ventas'), nexus_engine.make_triggers('public.detalles_venta')
 $$;
 
+-- Who makes or drops triggers asks for the locks by that, see nexus_engine.try_for_locks().
+create or replace function nexus_engine.lock_pos_tables(p_mode text) returns void
+language sql
+as $$
+  select
+$$;
+
 create or replace function nexus_engine.wanted_ceiling() returns double precision
 language sql stable
 as $$

@@ -52,6 +52,54 @@ begin
   end loop;
 end;
 $$;
+-- What our roles lack on the POS's tables, as statements: a table or a column that was made anew has no grants.
+create or replace function nexus_engine.missing_grants() returns setof text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+  with wanted (role, relation, privilege, columns) as (
+    select r, t, 'select', null::text[]
+    from unnest(array['nexus_owner', 'nexus_worker']) r,
+      unnest(array['tiendas', 'productos', 'ventas', 'detalles_venta', 'insights']) t
+    union all
+    select r, 'insights', p, null
+    from unnest(array['nexus_owner', 'nexus_worker']) r, unnest(array['insert', 'update', 'delete']) p
+    union all
+    select 'nexus_owner', 'users', 'select', array['id', 'is_active', 'tienda_id']
+  )
+  select format('grant usage on schema public to %I', r) from unnest(array['nexus_owner', 'nexus_worker']) r
+  where not has_schema_privilege(r, 'public', 'usage')
+  union all
+  select format('grant %s on public.%I to %I',
+    w.privilege || coalesce(' (' || array_to_string(w.columns, ', ') || ')', ''), w.relation, w.role)
+  from wanted w
+  where case when w.columns is null then not has_table_privilege(w.role, 'public.' || w.relation, w.privilege)
+    else exists (
+      select from unnest(w.columns) c where not has_column_privilege(w.role, 'public.' || w.relation, c, w.privilege)) end
+$$;
+
+-- Errors: 42501 with the statements, where the caller may not give them.
+create or replace function nexus_engine.grant_pos_tables() returns void
+language plpgsql set search_path = pg_catalog, pg_temp set client_min_messages = error
+as $$
+declare
+  lacking text;
+begin
+  for lacking in select g from nexus_engine.missing_grants() g loop
+    begin
+      execute lacking;
+    exception when insufficient_privilege then
+      exit;
+    end;
+  end loop;
+  -- Who may grant nothing of it gets a warning.
+  select string_agg(g || ';', e'\n  ') into lacking from nexus_engine.missing_grants() g;
+  if lacking is not null then
+    raise exception e'our roles lack rights on the tables of the POS; have their owner run:\n  %', lacking
+      using errcode = '42501';
+  end if;
+end;
+$$;
+
 revoke execute on function nexus_engine.set_rights() from nexus_worker;
 -- Here as well: a worker of the release before never finds the queue without these rights.
 select nexus_engine.set_rights();

@@ -11,7 +11,7 @@
 -- Errors: NX004 outside READ COMMITTED.
 create or replace function nexus_engine.roll_up_batch(
   p_limit int, p_except uuid[], out stores int, out changed int, out failed uuid[]
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   tiendas uuid[];
@@ -175,7 +175,7 @@ $$;
 -- roll_up of these stores, whose locks the caller has taken in an earlier statement. First takes
 -- the marks, then recomputes in a later statement: what commits in between has a mark of its own.
 create or replace function nexus_engine.roll_up_locked(p_tiendas uuid[], p_until timestamptz)
-returns int language plpgsql
+returns int language plpgsql set row_security = off
 as $$
 declare
   marked nexus_engine.store_span[];
@@ -196,13 +196,13 @@ $$;
 
 -- Deletes the marks of these stores and returns the instants that they are about, as spans.
 create or replace function nexus_engine.take_marks(p_tiendas uuid[]) returns nexus_engine.store_span[]
-language plpgsql
+language plpgsql set row_security = off
 as $$
 declare
   spans nexus_engine.store_span[];
 begin
   -- What follows in this transaction leaves its own marks.
-  perform set_config('nexus.marked', '', true);
+  perform set_config('nexus.marked', '', true), set_config('nexus.all_marked', '', true);
   with taken as (
     delete from nexus_engine.sale_mark m where m.tienda_id = any (p_tiendas) returning m.*
   ),

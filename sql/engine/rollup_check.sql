@@ -4,7 +4,7 @@
 -- differences: there are none, unless a mark is missing. Waits for another worker's lock.
 create or replace function nexus_engine.rebuild_rollups(p_tienda_id uuid)
 returns table (rollup text, tienda_id uuid, day date, was jsonb, now jsonb)
-language plpgsql
+language plpgsql set row_security = off
 as $$
 begin
   return query select * from nexus_engine.check_rollups(array[p_tienda_id], date '1900-01-01', 1, 0);
@@ -16,7 +16,7 @@ $$;
 -- days may not be rolled up, see begin_roll_up.
 create or replace function nexus_engine.check_rollups(p_tiendas uuid[], p_from date, p_modulus int, p_rest int)
 returns table (rollup text, tienda_id uuid, day date, was jsonb, now jsonb)
-language plpgsql
+language plpgsql set row_security = off
 as $$
 declare
   until timestamptz := nexus_engine.begin_roll_up();
@@ -54,7 +54,7 @@ $$;
 create or replace function nexus_engine.compare_rollups(
   p_tiendas uuid[], p_until timestamptz, p_from date, p_modulus int, p_rest int
 ) returns table (rollup text, tienda_id uuid, day date, was jsonb, now jsonb)
-language plpgsql
+language plpgsql set row_security = off
 as $$
 #variable_conflict use_column
 declare
@@ -89,7 +89,7 @@ $$;
 create or replace function nexus_engine.compare_rollups_batch(
   p_after uuid, p_limit int, p_modulus int, p_as_of timestamptz,
   out last_store uuid, out stores int, out repaired int, out failed uuid[]
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   tiendas uuid[] := array(

@@ -26,7 +26,7 @@ select r.tienda_id, r.day from nexus_engine.rollup r;
 -- those of rollup_state.
 create or replace function nexus_engine.recompute_days(p_spans nexus_engine.store_days[])
 returns table (rollup text, tienda_id uuid, day date, was jsonb, now jsonb)
-language sql
+language sql set row_security = off
 as $$
   with day as materialized (
     select r.tienda_id, d.day, d.day <= r.through as is_closed, r.time_zone, r.counted_pending_methods,
@@ -45,10 +45,10 @@ as $$
     from day d
     cross join lateral (
       select v.id, v.fecha, v.metodo_pago::text, nexus_engine.ticket_total(v.total, v.fecha, v.created_at) as total,
-        nexus_engine.is_pending(v.status_pago, v.metodo_pago) as is_pending
+        nexus_engine.is_pending(v.status_pago::text, v.metodo_pago::text) as is_pending
       from public.ventas v
       where d.is_closed and v.tienda_id = d.tienda_id and v.fecha >= d.starts_at and v.fecha < d.ends_at
-        and nexus_engine.is_sale(v.status_pago, v.metodo_pago, d.counted_pending_methods)
+        and nexus_engine.is_sale(v.status_pago::text, v.metodo_pago::text, d.counted_pending_methods)
       offset 0
     ) v
   ),

@@ -63,9 +63,9 @@ select
   v.tienda_id,
   v.fecha,
   v.created_at,
-  v.metodo_pago,
+  v.metodo_pago::text as metodo_pago,
   nexus_engine.ticket_total(v.total, v.fecha, v.created_at) as total,
-  nexus_engine.is_pending(v.status_pago, v.metodo_pago) as is_pending
+  nexus_engine.is_pending(v.status_pago::text, v.metodo_pago::text) as is_pending
 from public.ventas v
 left join nexus_engine.store_settings s on s.tienda_id = v.tienda_id
-where nexus_engine.is_sale(v.status_pago, v.metodo_pago, coalesce(s.counted_pending_methods, nexus_engine.default_pending_methods()));
+where nexus_engine.is_sale(v.status_pago::text, v.metodo_pago::text, coalesce(s.counted_pending_methods, nexus_engine.default_pending_methods()));

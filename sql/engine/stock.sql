@@ -4,7 +4,7 @@
 -- productos says; returns how many products differed. Called nightly, after a change of thresholds,
 -- and before each pass while detached.
 create or replace function nexus_engine.check_stock_watch(p_tiendas uuid[], p_as_of timestamptz)
-returns int language plpgsql
+returns int language plpgsql set row_security = off
 as $$
 declare
   repaired int;
@@ -75,7 +75,7 @@ $$;
 -- outbox under the locks of their stores. Planned once a session, because planning takes ten times as
 -- long as following one event; and by index, because that may be while the tables are empty.
 create or replace function nexus_engine.follow_stock_events(events nexus_engine.stock_event[])
-returns void language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+returns void language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set row_security = off
 as $$
 declare
   products uuid[] := array(select distinct e.producto_id from unnest(events) e);
@@ -177,7 +177,7 @@ $$;
 -- the triggers see every crossing, else by looking at every product. What it takes out of the outbox is
 -- left to the caller to tell.
 create or replace function nexus_engine.update_stock_watch(p_tiendas uuid[], p_as_of timestamptz)
-returns void language plpgsql
+returns void language plpgsql set row_security = off
 as $$
 declare
   recheck uuid[] := nexus_engine.take_rechecks(p_tiendas) || nexus_engine.unwatched_stores(p_tiendas);
@@ -214,7 +214,7 @@ for each row execute function nexus_engine.on_settings_change();
 -- A product's own threshold changed.
 -- Errors: NX001 when the product is not one of the store, or the threshold too high.
 create or replace function nexus_engine.on_product_settings_change() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp
+language plpgsql security definer set search_path = pg_catalog, pg_temp set row_security = off
 as $$
 declare
   changed nexus_engine.product_settings := coalesce(new, old);
@@ -244,7 +244,7 @@ for each row execute function nexus_engine.on_product_settings_change();
 create or replace function nexus_engine.check_stock_batch(
   p_after uuid, p_limit int, p_as_of timestamptz,
   out last_store uuid, out stores int, out repaired int
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   tiendas uuid[] := array(
@@ -264,7 +264,7 @@ $$;
 
 -- check_stock_batch of stores whose locks the caller has taken in an earlier statement.
 create or replace function nexus_engine.check_stock_locked(p_tiendas uuid[], p_as_of timestamptz) returns int
-language plpgsql
+language plpgsql set row_security = off
 as $$
 declare
   repaired int;

@@ -44,7 +44,7 @@ $$;
 create or replace function nexus_engine.unit_of_product(p_producto_id uuid)
 returns text language sql stable parallel safe
 as $$
-  select nexus_engine.unit_of(p.tipo, p.atributos) from public.productos p where p.id = p_producto_id
+  select nexus_engine.unit_of(p.tipo::text, p.atributos) from public.productos p where p.id = p_producto_id
 $$;
 
 -- The thresholds of a store that has set none.

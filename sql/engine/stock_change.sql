@@ -72,8 +72,8 @@ begin
       union all
       select from nexus_engine.product_settings ps
       where ps.producto_id = coalesce(new.id, old.id) and ps.min_stock::double precision >= lowest)
-    or tg_op = 'UPDATE' and (old.nombre, old.sku, nexus_engine.unit_of(old.tipo, old.atributos), old.tienda_id)
-      is not distinct from (new.nombre, new.sku, nexus_engine.unit_of(new.tipo, new.atributos), new.tienda_id)
+    or tg_op = 'UPDATE' and (old.nombre, old.sku, nexus_engine.unit_of(old.tipo::text, old.atributos), old.tienda_id)
+      is not distinct from (new.nombre, new.sku, nexus_engine.unit_of(new.tipo::text, new.atributos), new.tienda_id)
   then
     return null;
   end if;

@@ -38,7 +38,7 @@ $$;
 create or replace function nexus_engine.drain_outbox(
   p_share int, p_limit int, p_backlog boolean, p_as_of timestamptz,
   out events int, out backlogs boolean, out passed_over boolean
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   tiendas uuid[] := '{}';
@@ -95,7 +95,7 @@ $$;
 -- store that is to blame. One with a threshold above what the triggers see is none of these: what they
 -- brought of it is told like any other's, the rest by the passes.
 create or replace function nexus_engine.tell_crossings(p_tiendas uuid[], p_share int, p_as_of timestamptz)
-returns void language plpgsql
+returns void language plpgsql set row_security = off
 as $$
 declare
   whole uuid[] := case when nexus_engine.triggers_are_followed()
@@ -126,7 +126,7 @@ $$;
 -- What was taken out of the outbox for a store that is closed, or for a type that is disabled, was told to
 -- nobody: when that ends, the next pass looks. The fence (offset 0) keeps to the key of tiendas.
 create or replace function nexus_engine.forget_silent(p_tiendas uuid[]) returns void
-language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set row_security = off
 as $$
 begin
   delete from nexus_engine.stock_told k
@@ -162,7 +162,7 @@ $$;
 -- events of a locked store, and nobody updates any), because a plan made while the outbox is empty, as
 -- it usually is, would compare every event with every other when it is full.
 create or replace function nexus_engine.take_crossings(p_tiendas uuid[], p_share int)
-returns nexus_engine.product_ref[] language plpgsql set enable_seqscan = off
+returns nexus_engine.product_ref[] language plpgsql set enable_seqscan = off set row_security = off
 as $$
 declare
   events nexus_engine.stock_event[];
@@ -209,7 +209,7 @@ $$;
 create or replace function nexus_engine.reconcile_products(
   p_tipo text, p_products nexus_engine.product_ref[], p_as_of timestamptz
 ) returns nexus_engine.announcement[]
-language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off
+language plpgsql set plan_cache_mode = force_generic_plan set enable_seqscan = off set row_security = off
 as $$
 declare
   tiendas uuid[] := array(select distinct p.tienda_id from unnest(p_products) p);

@@ -30,7 +30,7 @@ as $$
     select l.*, nexus_engine.product_content(l.tienda_id, l.producto_id, l.nombre, l.sku, l.unidad, l.stock) as content
     from (
       select p.id as producto_id, p.tienda_id, p.nombre, p.sku,
-        nexus_engine.unit_of(p.tipo, p.atributos) as unidad, nexus_engine.quantity(p.stock_actual) as stock
+        nexus_engine.unit_of(p.tipo::text, p.atributos) as unidad, nexus_engine.quantity(p.stock_actual) as stock
       from public.productos p
       where p.is_active and p.stock_actual < 0.001 and p.id = any (productos)
       offset 0

@@ -37,7 +37,7 @@ as $$
       select n.*, nexus_engine.product_content(n.tienda_id, n.id, n.nombre, n.sku, n.unidad, n.stock) as content
       from (
         select p.id, p.tienda_id, p.nombre, p.sku,
-          nexus_engine.unit_of(p.tipo, p.atributos) as unidad, nexus_engine.quantity(p.stock_actual) as stock
+          nexus_engine.unit_of(p.tipo::text, p.atributos) as unidad, nexus_engine.quantity(p.stock_actual) as stock
         from public.productos p
         where p.is_active and p.id = any (productos)
         offset 0

@@ -4,32 +4,48 @@
 --   nexus_worker  the worker's connections.
 --   nexus_server  the API's connections: by itself it may do nothing but authenticate; each request
 --                 then sets nexus_tienda, or nexus_ops for operators.
+-- What is there already is left as it is: a DBA may have made it for a login that may make nothing, and
+-- since PostgreSQL 16 only who has a role WITH ADMIN OPTION may grant it. What the login lacks is told before
+-- anything of this runs (src/database/rights.ts).
 do $$
 declare
-  made text;
+  -- Since PostgreSQL 16 a membership may come without the right to act as the role.
+  act text := case when current_setting('server_version_num')::int >= 160000 then 'set' else 'member' end;
+  made record;
 begin
-  foreach made in array array[
-    'create role nexus_owner nologin inherit',
-    'create role nexus_worker nologin noinherit',
-    'create role nexus_server nologin noinherit',
-    'create role nexus_tienda nologin noinherit',
-    'create role nexus_ops nologin noinherit',
-    'grant nexus_worker to nexus_owner',
-    'grant nexus_tienda, nexus_ops to nexus_server'
-  ] loop
+  for made in values ('nexus_owner', 'inherit'), ('nexus_worker', 'noinherit'), ('nexus_server', 'noinherit'),
+    ('nexus_tienda', 'noinherit'), ('nexus_ops', 'noinherit')
+  loop
     begin
-      execute made;
+      if not exists (select from pg_catalog.pg_roles where rolname = made.column1) then
+        execute format('create role %I nologin %s', made.column1, made.column2);
+      end if;
     exception when duplicate_object or unique_violation then null;
     end;
   end loop;
-  -- A superuser may act as any role; anyone else needs the membership, with the right to set it.
-  if not (select rolsuper from pg_catalog.pg_roles where rolname = current_user) then
-    grant nexus_owner, nexus_worker, nexus_server, nexus_tienda, nexus_ops to current_user;
-  end if;
+  -- A superuser may act as any role; anyone else needs the membership.
+  for made in values ('nexus_worker', 'nexus_owner', true), ('nexus_tienda', 'nexus_server', false),
+    ('nexus_ops', 'nexus_server', false), ('nexus_owner', current_user, true), ('nexus_server', current_user, false)
+  loop
+    begin
+      if not pg_has_role(made.column2, made.column1, act)
+        or made.column3 and not pg_has_role(made.column2, made.column1, 'usage')
+      then
+        execute format('grant %I to %I', made.column1, made.column2);
+      end if;
+    -- Without nexus_server a login still migrates: the API may have one of its own.
+    exception when duplicate_object or unique_violation then null;
+      when insufficient_privilege then
+        if made.column1 <> 'nexus_server' then raise; end if;
+    end;
+  end loop;
 end $$;
 
 create schema nexus_engine authorization nexus_owner;
 create schema nexus_api authorization nexus_owner;
+
+-- Each table is made by its owner: the login's default privileges, such as Supabase's, are not ours.
+set local role nexus_owner;
 
 -- Read and written by src/database/migrate.ts: which file ran, with the hash of its text.
 create table nexus_engine.migration (
@@ -37,28 +53,47 @@ create table nexus_engine.migration (
   sha256 text not null,
   applied_at timestamptz not null default now()
 );
-alter table nexus_engine.migration owner to nexus_owner;
+
+reset role;
 
 -- Graphile Worker's schema and its list of migrations are made here, so that its own migrations,
 -- run by nexus_worker, need no right to create schemas in the POS's database.
 create schema if not exists graphile_worker authorization nexus_worker;
+set local role nexus_worker;
 create table if not exists graphile_worker.migrations (
   id int primary key,
   ts timestamptz default now() not null,
   breaking boolean not null default false
 );
-alter table graphile_worker.migrations owner to nexus_worker;
+reset role;
 
 grant usage on schema nexus_engine to nexus_worker, nexus_ops;
 grant usage on schema nexus_api to nexus_tienda, nexus_ops;
 grant usage on schema graphile_worker to nexus_owner, nexus_ops;
 
--- What the engine may touch of the POS's tables. Never users.hashed_password.
-grant usage on schema public to nexus_owner, nexus_worker;
-grant select on public.tiendas, public.productos, public.ventas, public.detalles_venta, public.insights
-  to nexus_owner, nexus_worker;
-grant select (id, email, full_name, rol, is_active, tienda_id) on public.users to nexus_owner;
-grant insert, update, delete on public.insights to nexus_owner, nexus_worker;
+-- What the engine may touch of the POS's tables; never users.hashed_password. Where the login may not grant it,
+-- a DBA has: src/database/rights.ts has the same list.
+do $$
+declare
+  given record;
+begin
+  for given in
+    select format('grant usage on schema public to %I', r) as statement
+    from unnest(array['nexus_owner', 'nexus_worker']) r
+    where has_schema_privilege('public', 'usage with grant option')
+    union all
+    select format('grant %s on public.%I to %I', p, t, r)
+    from unnest(array['nexus_owner', 'nexus_worker']) r,
+      unnest(array['tiendas', 'productos', 'ventas', 'detalles_venta', 'insights']) t,
+      unnest(array['select', 'insert', 'update', 'delete']) p
+    where (p = 'select' or t = 'insights') and has_table_privilege(format('public.%I', t), p || ' with grant option')
+    union all
+    select 'grant select (id, is_active, tienda_id) on public.users to nexus_owner'
+    where has_column_privilege('public.users', 'id', 'select with grant option')
+  loop
+    execute given.statement;
+  end loop;
+end $$;
 
 -- A new function of ours may be executed by nobody until a grant says who.
 alter default privileges for role nexus_owner revoke execute on functions from public;

@@ -1,5 +1,5 @@
--- Rights that nobody used. Of a user the engine needs no more than whether he is active, and where.
-revoke select (email, full_name, rol) on public.users from nexus_owner;
+-- Rights that nobody used. Of a user the engine needs no more than whether he is active, and where: 0001 has not
+-- granted more since a login that does not own users can run it.
 -- Operators will see the job system through views, which need no right to what lies behind them.
 revoke usage on schema nexus_engine, graphile_worker from nexus_ops;
 

@@ -4,17 +4,20 @@
 -- who may act as nexus_owner, such as the login of the migrations, needs no grant of his own. nexus_owner stays a
 -- member of nexus_worker: roles are the cluster's, and another database of it may not be migrated yet.
 do $$
-declare
-  made text;
 begin
-  foreach made in array array['create role nexus_queue nologin noinherit', 'grant nexus_queue to nexus_owner'] loop
+  -- Made by a DBA, or by another database of the cluster: since PostgreSQL 16 only who has made a role may grant it.
+  if not exists (select from pg_catalog.pg_roles where rolname = 'nexus_queue') then
     begin
-      -- Since PostgreSQL 16 only who has made a role may grant it: another database's owner finds it done.
-      continue when made like 'grant%' and pg_has_role('nexus_owner', 'nexus_queue', 'member');
-      execute made;
+      create role nexus_queue nologin noinherit;
     exception when duplicate_object or unique_violation then null;
     end;
-  end loop;
+  end if;
+  if not pg_has_role('nexus_owner', 'nexus_queue', 'usage') then
+    begin
+      grant nexus_queue to nexus_owner;
+    exception when duplicate_object or unique_violation then null;
+    end;
+  end if;
 end $$;
 
 alter schema graphile_worker owner to nexus_queue;

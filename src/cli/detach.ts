@@ -1,7 +1,7 @@
 import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import type { Client } from "pg";
-import { readDatabaseUrl } from "../config.ts";
+import { readConfig } from "../config.ts";
 import { sqlState } from "../database/away.ts";
 import { connect } from "../database/client.ts";
 import { detach, type Say } from "../database/detach.ts";
@@ -90,7 +90,7 @@ async function ask(database: string): Promise<boolean> {
 /** npm run detach [-- --all [--yes]]; exits with 1 where not everything was taken away. */
 async function main(): Promise<void> {
   const { values } = parseArgs({ options: { all: { type: "boolean" }, yes: { type: "boolean" } } });
-  const ownerUrl = readDatabaseUrl();
+  const { databaseUrl: ownerUrl } = readConfig(process.env, { needsSecretKey: false });
   if (!ownerUrl) {
     throw new UsageError(
       "npm run detach is for the POS's database, which DATABASE_URL names. The embedded one is the engine's own: to be rid of it, stop npm start and delete its folder (DATA_DIR, .data where it is not set).",

@@ -1,5 +1,5 @@
 import type { Client } from "pg";
-import { readConfig, readDatabaseUrl } from "../config.ts";
+import { readConfig } from "../config.ts";
 import { connect } from "../database/client.ts";
 import { openDatabase } from "../database/open.ts";
 import { createLog } from "../log.ts";
@@ -9,10 +9,10 @@ export async function withDatabase<T>(
   name: string,
   work: (client: Client) => Promise<T>,
 ): Promise<T> {
-  const given = readDatabaseUrl();
-  const embedded = given ? undefined : await openDatabase(readConfig(), createLog("warn"));
+  const config = readConfig(process.env, { needsSecretKey: false });
+  const embedded = config.databaseUrl ? undefined : await openDatabase(config, createLog("warn"));
   try {
-    const client = await connect(given ?? (embedded?.ownerUrl as string), name);
+    const client = await connect(embedded?.ownerUrl ?? (config.databaseUrl as string), name);
     return await work(client).finally(() => client.end());
   } finally {
     await embedded?.close();

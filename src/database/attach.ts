@@ -4,6 +4,7 @@ import type { Logger } from "../log.ts";
 import { backoff, sqlState } from "./away.ts";
 import { connect } from "./client.ts";
 import { ensurePosIndexes } from "./pos.ts";
+import type { Say } from "./steps.ts";
 
 /** Held by the one process that prepares the database. */
 export const preparationLock = 7_041_948_524;
@@ -16,44 +17,81 @@ export const attachLocks = { triggers: 1_000, index: 60_000 };
 /** From one attempt in the background to the next. */
 const pauses = { firstMs: 1_000, mostMs: 60_000 };
 const lockNotAvailable = "55P03";
+const insufficientPrivilege = "42501";
 
 /**
- * Puts our triggers on the POS's tables and then our indexes, unless an operator wants neither. Returns
- * false when the POS was using its tables, which it never waits for us to have: until a later attempt the
- * engine works without them, and looks at every product instead.
- * Call it with the preparation lock, on a connection of an owner of the POS's tables.
+ * Puts our triggers on the POS's tables and then our indexes, unless detach() was called: then that is left to
+ * nexus_engine.attach(). Returns false when the POS was using its tables, which it never waits for us to
+ * have: until a later attempt the engine works without them, and looks at every product instead.
+ * Call it with the preparation lock, on a connection that may put triggers on the POS's tables.
  */
 export async function attach(
   client: Client,
   ownerUrl: string,
   log: Logger,
   { triggers, index }: typeof attachLocks,
+  { say = () => {}, attachAgain = false }: How = {},
 ): Promise<boolean> {
+  const before = await triggersNow(client);
+  const began = performance.now();
   await client.query("begin");
   try {
     await client.query("select set_config('lock_timeout', $1, true)", [String(triggers)]);
     // An operator's detach() that is under way is waited for, and one that comes now waits for us.
     await client.query("lock table nexus_engine.detached in share row exclusive mode");
     const { rowCount: isDetached } = await client.query("select from nexus_engine.detached");
-    if (!isDetached) await client.query("select nexus_engine.attach()");
+    const rests = isDetached && !attachAgain;
+    if (!rests) await client.query("select nexus_engine.attach()");
     await client.query("commit");
-    if (isDetached) {
-      log.warn("detached from the POS's tables: stock is checked by full passes");
+    if (rests) {
+      say("triggers: none, detach() was called; npm run attach puts them on");
+      log.warn(
+        "detached from the POS's tables: the engine rests until nexus_engine.attach() is called",
+      );
       return true;
     }
+    const now = await triggersNow(client);
+    const made = now.filter((trigger) => !before.includes(trigger)).length;
+    const ms = Math.round(performance.now() - began);
+    say(`triggers: ${now.length} there${made > 0 ? `, ${made} of them made in ${ms} ms` : ""}`);
   } catch (error) {
     await client.query("rollback");
+    // Row level security that is forced on the tables' owner as well: who watches for it says so.
+    if (sqlState(error) === insufficientPrivilege && (await isSuspended(client))) return false;
     if (sqlState(error) !== lockNotAvailable) throw error;
+    const inUseBy = await users(client);
+    say(`triggers: waiting for the POS's tables${heldBy(inUseBy)}`);
     log.warn(
-      { inUseBy: await users(client) },
+      { inUseBy },
       "our triggers on the POS's tables have to wait, so that its sales need not",
     );
     return false;
   }
   await client.query("select set_config('lock_timeout', $1, false)", [String(index)]);
-  await ensurePosIndexes(client, ownerUrl, log);
+  await ensurePosIndexes(client, ownerUrl, log, say);
   return true;
 }
+
+/** Our triggers, each as it was made. */
+async function triggersNow(client: Client): Promise<string[]> {
+  const { rows } = await client.query<{ made: string }>(
+    `select t.oid || ' ' || t.xmin as made from pg_catalog.pg_trigger t
+     join pg_catalog.pg_class c on c.oid = t.tgrelid
+     where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\\_%' and not t.tgisinternal`,
+  );
+  return rows.map(({ made }) => made);
+}
+
+function heldBy(inUseBy: User[]): string {
+  const all = inUseBy.map(
+    ({ pid, application, login, state, since }) =>
+      `pid ${pid} (${application || "no application_name"}, ${login ?? "unknown login"}, ${state ?? "unknown state"}, transaction since ${since?.toISOString() ?? "an unknown time"})`,
+  );
+  return all.length > 0 ? `, held by ${all.join(", ")}` : "";
+}
+
+type How = { say?: Say; attachAgain?: boolean };
+type KeepOptions = Partial<typeof pauses & typeof attachLocks> & How;
 
 /**
  * Goes on trying to attach, with growing pauses, in the background of a process that serves already.
@@ -62,17 +100,19 @@ export async function attach(
 export function keepAttaching(
   ownerUrl: string,
   log: Logger,
-  options = { ...pauses, ...attachLocks },
+  { say, attachAgain, ...given }: KeepOptions = {},
 ): { ended: Promise<void>; stop: () => Promise<void> } {
   const stopping = new AbortController();
   const { signal } = stopping;
+  const options = { ...pauses, ...attachLocks, ...given };
   const wait = backoff(options.firstMs, options.mostMs);
   async function run(): Promise<void> {
     for (;;) {
       await sleep(wait.next(), undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
       try {
-        if (await attachAlone(ownerUrl, log, signal, options)) return;
+        const how = { ...(say && { say }), ...(attachAgain && { attachAgain }) };
+        if (await attachAlone(ownerUrl, log, signal, options, how)) return;
       } catch (err) {
         if (!signal.aborted) log.warn({ err }, "our triggers could not be made, trying again");
       }
@@ -92,6 +132,7 @@ async function attachAlone(
   log: Logger,
   signal: AbortSignal,
   locks: typeof attachLocks,
+  how: How,
 ): Promise<boolean> {
   const client = await connect(ownerUrl, "nexus-attach");
   const end = () => client.end();
@@ -105,13 +146,20 @@ async function attachAlone(
       "select pg_try_advisory_lock($1) as locked",
       [preparationLock],
     );
-    const done = rows[0]?.locked && (await attach(client, ownerUrl, log, locks));
+    const done = rows[0]?.locked && (await attach(client, ownerUrl, log, locks, how));
     if (done) log.info("nothing is left to be done on the POS's tables");
     return Boolean(done);
   } finally {
     signal.removeEventListener("abort", end);
     await client.end();
   }
+}
+
+async function isSuspended(client: Client): Promise<boolean> {
+  const { rows } = await client.query<{ suspended: boolean }>(
+    "select nexus_engine.suspension() is not null as suspended",
+  );
+  return rows[0]?.suspended ?? false;
 }
 
 type User = {

@@ -3,7 +3,7 @@ import { UsageError } from "../process.ts";
 import { preparationLock } from "./attach.ts";
 import { sqlState } from "./away.ts";
 import type { Say } from "./detach.ts";
-import { nexusRoles } from "./grants.ts";
+import { nexusRoles } from "./roles.ts";
 
 /** With the role that may drop it. Graphile Worker's only where it is ours. */
 const schemas = [

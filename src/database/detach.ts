@@ -2,8 +2,8 @@ import type { Client } from "pg";
 import { sqlState } from "./away.ts";
 import { MigrationError } from "./blockers.ts";
 import { connect } from "./client.ts";
-import { nexusRoles } from "./grants.ts";
 import { posTables } from "./pos.ts";
+import { nexusRoles } from "./roles.ts";
 
 /** Says one thing that was done. */
 export type Say = (line: string) => void;

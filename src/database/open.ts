@@ -35,7 +35,8 @@ export async function openDatabase(
 ): Promise<Database> {
   if (config.databaseUrl && config.secretKey) {
     const ownerUrl = config.databaseUrl;
-    const close = await prepare(ownerUrl, log, { createPos: createPosSchema, signal });
+    const halves = { workerUrl: config.workerDatabaseUrl, serverUrl: config.serverDatabaseUrl };
+    const close = await prepare(ownerUrl, log, { createPos: createPosSchema, halves, signal });
     const workerUrl = config.workerDatabaseUrl ?? ownerUrl;
     const serverUrl = config.serverDatabaseUrl ?? ownerUrl;
     const direct = (url: string) => (parseTarget(url).pooled ? ownerUrl : url);

@@ -5,11 +5,13 @@ import { graphileLogger, type Logger } from "../log.ts";
 import { attach, attachLocks, preparationLock } from "./attach.ts";
 import { backoff, isAway, sqlState } from "./away.ts";
 import { connect } from "./client.ts";
-import { migrate } from "./migrate.ts";
+import { describeAddress } from "./hosts.ts";
+import { hasNote, migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
 import { createPosSchema, loadDemoData, posProblems } from "./pos.ts";
-import { checkRowSecurity, explainRights, RightsError } from "./rights.ts";
+import { checkRights, explainRights, loginsOf } from "./rights.ts";
 import { explainFailure, noteTarget } from "./start-failure.ts";
+import { atStep, type Say } from "./steps.ts";
 
 /** How long a start waits for a database that starts as well, or that is failing over. */
 const usualPatienceMs = 30_000;
@@ -20,6 +22,12 @@ const lockTimeouts = { migration: 5_000, ...attachLocks };
 export type PreparationOptions = {
   createPos?: boolean;
   demo?: boolean;
+  /** Attaches also where an operator has detached; see nexus_engine.attach(). */
+  attachAgain?: boolean;
+  /** Where the two halves connect by other logins. */
+  halves?: { workerUrl?: string | undefined; serverUrl?: string | undefined };
+  /** Told what each step did; absent: the log. */
+  say?: Say;
   /** In milliseconds. */
   locks?: typeof lockTimeouts;
   /** How long to wait for a database that is not there. */
@@ -74,42 +82,88 @@ async function pause(ms: number, signal: AbortSignal | undefined): Promise<void>
 async function prepare(
   ownerUrl: string,
   log: Logger,
-  { createPos = false, demo = false, locks = lockTimeouts, signal }: PreparationOptions,
+  {
+    createPos = false,
+    demo = false,
+    attachAgain = false,
+    halves = {},
+    say = (line) => log.info(line),
+    locks = lockTimeouts,
+    signal,
+  }: PreparationOptions,
 ): Promise<boolean> {
   const client = await connect(ownerUrl, "nexus-prepare");
+  const logins = loginsOf(client.user ?? "", halves);
   try {
-    await checkServer(client);
+    say(`server: ${await atStep("server", () => checkServer(client))}`);
     // A start that is killed while it builds an index must not go on with the lock that the next one waits for.
     await client.query("set client_connection_check_interval = 250");
-    await lockPreparation(client, log, signal);
-    let problems = await posProblems(client);
-    if (problems.length > 0 && createPos) {
-      await createPosSchema(client);
-      problems = await posProblems(client);
+    await lockPreparation(client, say, signal);
+    // The POS may be in the middle of its own migration: then attach() looks at its tables.
+    if (!(await atStep("rights", () => hasNote(client)))) {
+      await atStep("the POS's tables", () => checkPosTables(client, createPos));
+      say("the POS's tables: as expected");
+      await atStep("rights", () => checkRights(client, logins));
+      say("rights: complete");
     }
-    if (problems.length > 0) {
-      throw new PosSchemaError(
-        `Database "${client.database}" is not one of Nexus POS: check the name in the URL, or create the POS's tables in an empty one with --create-pos-schema.\n  ${problems.join("\n  ")}`,
-      );
-    }
-    await migrate(ownerUrl, log, locks.migration);
-    await migrateGraphileWorker(ownerUrl, log);
-    await client.query("select nexus_engine.set_rights()");
-    await client.query(
-      "select nexus_engine.grant_pos_rights() where not exists (select from nexus_engine.detached)",
+    const before = await ourRoles(client);
+    await atStep("schemas", async () => {
+      const { applied } = await migrate(ownerUrl, log, locks.migration);
+      const made = (await ourRoles(client)).filter((role) => !before.includes(role));
+      say(`roles: ${made.length > 0 ? `made ${made.join(", ")}` : "there"}`);
+      say(`schemas: ${await schemasNow(client, applied)}`);
+    });
+    await atStep("queue", () => migrateGraphileWorker(ownerUrl, log));
+    await atStep("rights", () => client.query("select nexus_engine.set_rights()"));
+    // Not left to attach(), which a busy POS keeps waiting.
+    await atStep("rights", () =>
+      client.query(
+        "select nexus_engine.grant_pos_tables() where not exists (select from nexus_engine.detached)",
+      ),
     );
-    await checkRowSecurity(client);
+    say("queue: graphile_worker is up to date");
     if (demo) await loadDemoData(client, log);
-    return await attach(client, ownerUrl, log, locks);
+    return await atStep("triggers", () =>
+      attach(client, ownerUrl, log, locks, { say, attachAgain }),
+    );
   } catch (error) {
-    if (sqlState(error) !== insufficientPrivilege) throw error;
-    throw new RightsError(await explainRights(client, error), { cause: error });
+    if (sqlState(error) !== insufficientPrivilege || !(error instanceof Error)) throw error;
+    throw await explainRights(client, logins, error);
   } finally {
     await client.end();
   }
 }
 
-async function checkServer(client: Client): Promise<void> {
+async function checkPosTables(client: Client, createPos: boolean): Promise<void> {
+  let problems = await posProblems(client);
+  if (problems.length > 0 && createPos) {
+    await createPosSchema(client);
+    problems = await posProblems(client);
+  }
+  if (problems.length > 0) {
+    throw new PosSchemaError(
+      `Database "${client.database}" is not one of Nexus POS: check the name in the URL, or create the POS's tables in an empty one with --create-pos-schema.\n  ${problems.join("\n  ")}`,
+    );
+  }
+}
+
+async function ourRoles(client: Client): Promise<string[]> {
+  const { rows } = await client.query<{ name: string }>(
+    "select rolname as name from pg_catalog.pg_roles where rolname like 'nexus\\_%' and not rolcanlogin order by 1",
+  );
+  return rows.map(({ name }) => name);
+}
+
+async function schemasNow(client: Client, applied: string[]): Promise<string> {
+  const { rows } = await client.query<{ migrations: number; files: number }>(
+    `select count(*) filter (where name like 'migrations/%')::int as migrations,
+       count(*) filter (where name ~ '^(engine|insights|api)/')::int as files from nexus_engine.migration`,
+  );
+  const ran = applied.filter((name) => name.startsWith("migrations/")).length;
+  return `${rows[0]?.migrations} migrations (${ran} now), ${rows[0]?.files} files of functions (${applied.length - ran} now)`;
+}
+
+async function checkServer(client: Client): Promise<string> {
   const { rows } = await client.query<{ version: string; number: number; standby: boolean }>(
     `select current_setting('server_version') as version,
        current_setting('server_version_num')::int as number, pg_is_in_recovery() as standby`,
@@ -124,12 +178,13 @@ async function checkServer(client: Client): Promise<void> {
   if (server?.standby) {
     throw noteTarget(Object.assign(new Error("a standby"), { code: "25006" }), client);
   }
+  return `PostgreSQL ${server?.version}, database "${client.database}" at ${describeAddress(client)}, login "${client.user}"`;
 }
 
 /** Tries again and again: a session that waits inside a statement would block a concurrent index build. */
 async function lockPreparation(
   client: Client,
-  log: Logger,
+  say: Say,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   for (let tried = 0; ; tried += 1) {
@@ -139,7 +194,7 @@ async function lockPreparation(
     );
     if (rows[0]?.locked) return;
     // That may be long, where it builds an index.
-    if (tried === 0) log.info("another process is preparing the database: waiting for it");
+    if (tried === 0) say("turn: another process is preparing the database, waiting for it");
     await pause(100, signal);
   }
 }

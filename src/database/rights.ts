@@ -1,72 +1,165 @@
 import type { Client } from "pg";
-import { posTables } from "./pos.ts";
+import { parseTarget } from "./hosts.ts";
+import { type Wanted, wantedRights } from "./rights-wanted.ts";
 
-/** The login of DATABASE_URL may not do what a start needs. */
+/** A right is missing of those that a start needs. */
 export class RightsError extends Error {
   override name = "RightsError";
 }
 
-type Rights = {
-  login: string;
-  database: string;
-  may_create_roles: boolean;
-  may_create_schemas: boolean;
-  may_create_in_public: boolean;
-  /** Tables of the POS that belong to others. */
-  foreign: { name: string; owner: string }[] | null;
+/** Who connects as what. */
+export type Logins = {
+  /** Migrates and attaches. */
+  migration: string;
+  /** Absent: that of the migration works for this half too, or it is not known. */
+  worker?: string | undefined;
+  server?: string | undefined;
+  /** Whether that of the migration acts for the API, if only to listen. */
+  migrationServes: boolean;
 };
 
-/** Which right the login lacks of those that the README asks for, as a sentence. */
-export async function explainRights(client: Client, error: unknown): Promise<string> {
-  // What failed may have left a transaction behind.
-  await client.query("rollback");
-  const { rows } = await client.query<Rights>(
-    `select current_user as login, current_database() as database,
-       r.rolsuper or r.rolcreaterole as may_create_roles,
-       has_database_privilege(current_database(), 'create') as may_create_schemas,
-       has_schema_privilege('public', 'create') as may_create_in_public,
-       (select json_agg(json_build_object('name', c.relname, 'owner', pg_get_userbyid(c.relowner)) order by c.relname)
-        from pg_catalog.pg_class c
-        where c.relnamespace = 'public'::regnamespace and c.relname = any ($1)
-          and not pg_has_role(c.relowner, 'usage')) as foreign
-     from pg_catalog.pg_roles r where r.rolname = current_user`,
-    [posTables],
-  );
-  const [rights] = rows;
-  const [table] = rights?.foreign ?? [];
-  const login = `The login "${rights?.login}" of DATABASE_URL`;
-  if (table) {
-    return `${login} does not own the POS's tables (public.${table.name} belongs to "${table.owner}"): connect as "${table.owner}", or as a member of it.`;
-  }
-  if (!rights?.may_create_roles) {
-    return `${login} may not create roles, and ours are missing in this cluster: have a superuser give it CREATEROLE.`;
-  }
-  if (!rights.may_create_schemas) {
-    return `${login} may not create schemas in database "${rights.database}": have its owner grant it CREATE on the database.`;
-  }
-  if (!rights.may_create_in_public) {
-    return `${login} may not create our index on the POS's tables: have a superuser grant it CREATE on the schema public of "${rights.database}".`;
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  return `${login} lacks a right (${message}): where the roles nexus_* were made by another login of this cluster, have that one or a superuser grant them to it WITH ADMIN OPTION.`;
+/** Statements that lack, and who may run them. */
+export type Lacking = {
+  section: Wanted["section"];
+  statements: string[];
+  by: string;
+};
+
+const superuser = "a superuser";
+
+/** Who logs in by these URLs; `current` by the first. */
+export function loginsOf(
+  current: string,
+  { workerUrl, serverUrl }: { workerUrl?: string | undefined; serverUrl?: string | undefined },
+): Logins {
+  const pooled = (url: string | undefined) => Boolean(url && parseTarget(url).pooled);
+  return {
+    migration: current,
+    // PgBouncer may know a login by another name.
+    worker: pooled(workerUrl) ? undefined : loginOf(workerUrl),
+    server: pooled(serverUrl) ? undefined : loginOf(serverUrl),
+    migrationServes: !serverUrl || pooled(serverUrl),
+  };
+}
+
+/** A pooler for many customers wants the name of one after a dot, which Postgres does not see. */
+function loginOf(url: string | undefined): string | undefined {
+  const [, user] = /^[a-z]+:\/\/([^/?#:@]*)[^/?#@]*@/.exec(url ?? "") ?? [];
+  return user ? decodeURIComponent(user).replace(/\.[a-z0-9]{20}$/, "") : undefined;
 }
 
 /**
- * Throws a RightsError where row level security would hide rows from the engine: it would tell of stores
- * as if these rows were not there. Its sessions get an error instead, but only once they work.
+ * Every right that lacks and that the login of the migration does not make itself, as statements to paste, in
+ * an order in which they work. By the catalogue alone: any role may ask for any login, also one that is not there yet.
  */
-export async function checkRowSecurity(client: Client): Promise<void> {
-  const { rows } = await client.query<{ name: string }>(
-    `select c.relname as name from pg_catalog.pg_class c
-     join pg_catalog.pg_roles o on o.rolname = 'nexus_owner'
-     where c.relnamespace = 'public'::regnamespace and c.relname = any ($1) and c.relrowsecurity
-       and not o.rolbypassrls and not o.rolsuper
-     order by c.relname`,
-    [posTables],
+export async function lackingRights(client: Client, logins: Logins): Promise<Lacking[]> {
+  const { migration, worker = null, server = null, migrationServes } = logins;
+  const { rows } = await client.query<Wanted>(wantedRights, [
+    migration,
+    worker,
+    server,
+    migrationServes,
+  ]);
+  const sections = (["roles", "rows", "database", "tables"] as const).map((section) => {
+    const all = rows.filter((row) => row.section === section);
+    return { section, statements: statementsOf(all), by: whoMay(section, all) };
+  });
+  return sections.filter(({ statements }) => statements.length > 0);
+}
+
+type Grant = { privileges: string[]; tables: string[]; grantees: string[] };
+
+/** What is granted on tables becomes few statements: one for all that is alike. */
+function statementsOf(rows: Wanted[]): string[] {
+  const whole = rows.flatMap(({ statement }) => (statement ? [statement] : []));
+  const parts = rows
+    .filter(({ statement }) => statement === null)
+    .map(({ privilege, relation, grantee }) => ({
+      privileges: [privilege ?? ""],
+      tables: [`public.${relation}`],
+      grantees: [quoted(grantee ?? "")],
+    }));
+  const grants = merged(merged(merged(parts, "privileges"), "tables"), "grantees").map(
+    ({ privileges, tables, grantees }) =>
+      `grant ${privileges.join(", ")} on ${tables.join(", ")} to ${grantees.join(", ")}`,
   );
-  if (rows.length === 0) return;
-  const names = rows.map(({ name }) => `public.${name}`).join(", ");
-  throw new RightsError(
-    `Row level security of ${names} would hide rows from the engine: take it off, or as a superuser let our roles pass: alter role nexus_owner bypassrls; alter role nexus_worker bypassrls.`,
+  return [...whole, ...grants].map((statement) => `${statement};`);
+}
+
+/** Puts together the grants that differ in this only. */
+function merged(grants: Grant[], what: keyof Grant): Grant[] {
+  const groups = new Map<string, Grant>();
+  for (const grant of grants) {
+    const key = JSON.stringify({ ...grant, [what]: [] });
+    const known = groups.get(key);
+    groups.set(key, known ? { ...known, [what]: [...known[what], ...grant[what]] } : grant);
+  }
+  return [...groups.values()];
+}
+
+function quoted(name: string): string {
+  return /^[a-z_][a-z0-9_$]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
+}
+
+function whoMay(section: Wanted["section"], rows: Wanted[]): string {
+  const owners = [...new Set(rows.flatMap(({ owner }) => (owner ? [owner] : [])))];
+  const named = owners.join(" or ");
+  switch (section) {
+    case "roles":
+      return whoMayMakeRoles(rows, named);
+    case "rows":
+      return `${superuser}; since PostgreSQL 16 also a role with CREATEROLE and BYPASSRLS that may grant these`;
+    case "database":
+      return `${superuser}, or the owner of the database (${named})`;
+    case "tables":
+      return `${superuser}, or the owner of the POS's tables (${named})`;
+  }
+}
+
+function whoMayMakeRoles(rows: Wanted[], granters: string): string {
+  const makes = (what: RegExp) => rows.some(({ statement }) => what.test(statement ?? ""));
+  const attributes = makes(/ bypassrls$/) ? "CREATEROLE and BYPASSRLS" : "CREATEROLE";
+  if (!rows[0]?.is_16)
+    return `${superuser}${makes(/ bypassrls$/) ? "" : " or a role with CREATEROLE"}`;
+  if (!makes(/^create role /)) {
+    return superuser + (granters && `, or as ${granters}, which may grant the roles`);
+  }
+  return `${superuser}, or a role with ${attributes}${granters && ` that may grant those that are there (${granters})`}`;
+}
+
+/** The list as one script, each part under who may run it. */
+export function asScript(lacking: Lacking[]): string {
+  return lacking.map(({ statements, by }) => [`-- as ${by}:`, ...statements].join("\n")).join("\n");
+}
+
+/**
+ * Throws a RightsError with the whole list where the login lacks what a start needs. Not where rows are hidden
+ * from our roles: the engine starts, says so and rests.
+ */
+export async function checkRights(client: Client, logins: Logins): Promise<void> {
+  const lacking = (await lackingRights(client, logins)).filter(({ section }) => section !== "rows");
+  if (lacking.length > 0) throw lackingError(logins.migration, lacking);
+}
+
+function lackingError(login: string, lacking: Lacking[], cause?: Error): RightsError {
+  return new RightsError(
+    `The login "${login}" of DATABASE_URL lacks rights. This is all that lacks, to be pasted; then start again:\n\n${asScript(lacking)}\n`,
+    { cause },
+  );
+}
+
+/** What Postgres refused, with the list of all that lacks. */
+export async function explainRights(
+  client: Client,
+  logins: Logins,
+  error: Error,
+): Promise<RightsError> {
+  // What failed may have left a transaction behind.
+  await client.query("rollback; reset role");
+  const lacking = await lackingRights(client, logins);
+  if (lacking.length > 0) return lackingError(logins.migration, lacking, error);
+  return new RightsError(
+    `The login "${logins.migration}" of DATABASE_URL was refused (${error.message}), though it has every right that we know of: see the log of Postgres, and ask who takes rights away from it (an event trigger, a policy of the service).`,
+    { cause: error },
   );
 }

@@ -1,9 +1,11 @@
 import type { Pool } from "pg";
 import { isSafeError } from "postgraphile/grafast";
+import type { SuspensionWatch } from "../database/suspension.ts";
 import type { Logger } from "../log.ts";
 import { apiError, internalError } from "./errors.ts";
 import { requestId } from "./request-id.ts";
 import type { Share } from "./shares.ts";
+import { suspendedError } from "./suspension.ts";
 import { type Claims, type ExpectedClaims, verifyToken } from "./token.ts";
 import { makeTurns } from "./turns.ts";
 
@@ -58,12 +60,17 @@ export function makeAuthenticationPlugin(
   keys: readonly Uint8Array[],
   pool: Pool,
   share: Share,
+  suspension: SuspensionWatch,
   log: Logger,
   expected?: ExpectedClaims,
 ): GraphileConfig.Plugin {
   /** Without this a database that is away would look like a body that is wrong. */
-  const failure = (err: unknown) => {
+  const failure = async (err: unknown, context: Partial<Grafast.RequestContext>) => {
     if (err instanceof Error && isSafeError(err)) return err;
+    if (await suspension.explains(err)) {
+      const suspended = suspension.current();
+      if (suspended) return suspendedError(suspended, context);
+    }
     const id = requestId();
     log.error({ err, requestId: id }, "a user could not be checked");
     return internalError(err, id);
@@ -98,8 +105,8 @@ export function makeAuthenticationPlugin(
               throw apiError("RATE_LIMITED", "Expected fewer requests of a user at once.");
             }
             requestContext.turnOf = user;
-            await checkAccount(userId, pool, share).catch((err) => {
-              throw failure(err);
+            await checkAccount(userId, pool, share).catch(async (err) => {
+              throw await failure(err, requestContext);
             });
             requestContext.userId = userId;
           }

@@ -2,6 +2,7 @@ import "./graphile-env.ts";
 import { isSafeError, SafeError } from "postgraphile/grafast";
 import { BREAK, GraphQLError, visit } from "postgraphile/graphql";
 import { isAway } from "../database/away.ts";
+import { mayBeSuspended, type Suspension, type SuspensionWatch } from "../database/suspension.ts";
 import { codeBySqlState, type ErrorCode, httpStatusByCode } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { requestId } from "./request-id.ts";
@@ -28,10 +29,32 @@ function fault(
   cause: unknown,
   requestId: string | undefined,
 ): { code: "UNAVAILABLE" | "INTERNAL"; message: string } {
-  return isAway(cause)
-    ? { code: "UNAVAILABLE", message: `The database is away, try again. Request ${requestId}.` }
-    : { code: "INTERNAL", message: `Something went wrong here. Request ${requestId}.` };
+  if (isAway(cause)) {
+    return {
+      code: "UNAVAILABLE",
+      message: `The database is away, try again. Request ${requestId}.`,
+    };
+  }
+  if (isDatabaseError(cause) && beingChanged.has(cause.code)) {
+    return {
+      code: "UNAVAILABLE",
+      message: `The database is being changed, try again in some seconds. Request ${requestId}.`,
+    };
+  }
+  return { code: "INTERNAL", message: `Something went wrong here. Request ${requestId}.` };
 }
+
+/** Seconds after which a client may ask a suspended engine again: the POS's migrations take no longer. */
+export const retryAfter = 5;
+
+export const suspendedMessage = ({ reason }: Suspension) =>
+  `The service is suspended, try again later: ${reason}.`;
+
+/**
+ * What a request meets between nexus_engine.detach() and attach(): no such table, function, column or type, and
+ * a plan that was made before.
+ */
+const beingChanged = new Set(["42P01", "42883", "42703", "42704", "0A000"]);
 
 type DatabaseError = Error & { code: string; column?: string };
 
@@ -43,9 +66,16 @@ const isDatabaseError = (error: unknown): error is DatabaseError =>
  * keep their message and get a code; of all others it sees no more than the id of the request, under
  * which the log has the rest.
  */
-export function makeMaskError(log: Logger): (error: GraphQLError) => GraphQLError {
+export function makeMaskError(
+  log: Logger,
+  suspension: Pick<SuspensionWatch, "current">,
+): (error: GraphQLError) => GraphQLError {
   return (error) => {
     const cause = rootCause(error);
+    const suspended = mayBeSuspended(cause) && suspension.current();
+    if (suspended) {
+      return replace(error, "UNAVAILABLE", suspendedMessage(suspended), { retryAfter });
+    }
     if (isDatabaseError(cause)) {
       const code = codeBySqlState[cause.code] ?? "INTERNAL";
       if (isDataException(cause) && hasCursor(error)) {
@@ -61,10 +91,12 @@ export function makeMaskError(log: Logger): (error: GraphQLError) => GraphQLErro
     } else if (cause instanceof Error && isSafeError(cause)) {
       // Those of PostGraphile, such as a cursor of another order, have no code.
       const code = cause.extensions?.["code"] as ErrorCode | undefined;
+      const wait = cause.extensions?.["retryAfter"];
       return replace(
         error,
         code ?? (isTimeout(cause) ? "TIMEOUT" : "BAD_USER_INPUT"),
         cause.message,
+        wait === undefined ? {} : { retryAfter: wait },
       );
     } else if (error.path === undefined && cause instanceof GraphQLError) {
       // The document or its variables: nothing has run yet.
@@ -137,7 +169,7 @@ function fromDatabase(error: GraphQLError, code: ErrorCode, cause: DatabaseError
 const isTimeout = ({ extensions }: SafeError) =>
   Object.getOwnPropertySymbols(extensions ?? {}).length > 0;
 
-function rootCause(error: GraphQLError): unknown {
+export function rootCause(error: Error): unknown {
   let cause: unknown = error;
   while (cause instanceof GraphQLError && cause.originalError) cause = cause.originalError;
   return cause;

@@ -4,6 +4,7 @@ import { makePgService } from "postgraphile/adaptors/pg";
 import { PostGraphileAmberPreset } from "postgraphile/presets/amber";
 import { PostGraphileConnectionFilterPreset } from "postgraphile-plugin-connection-filter";
 import type { MutationLimits } from "../config.ts";
+import type { SuspensionWatch } from "../database/suspension.ts";
 import type { Logger } from "../log.ts";
 import { makeAuthenticationPlugin } from "./authentication.ts";
 import { DocumentLimitsPlugin, documentCacheSize } from "./document-limits.ts";
@@ -20,6 +21,7 @@ import { SettingsPatchPlugin } from "./settings-patch.ts";
 import { ShapePlugin } from "./shape.ts";
 import { makeShare, type Share, shareConnections } from "./shares.ts";
 import { SubscriptionsPlugin } from "./subscriptions.ts";
+import { makeSuspensionPlugin } from "./suspension.ts";
 import type { ExpectedClaims } from "./token.ts";
 import { TotalOrderPlugin } from "./total-order.ts";
 
@@ -94,6 +96,8 @@ export type PresetOptions = {
   pool: Pool;
   /** Of the pool, by user. */
   share: Share;
+  /** Whether the engine may work. */
+  suspension: SuspensionWatch;
   secretKeys: readonly Uint8Array[];
   expectedClaims?: ExpectedClaims;
   statementTimeoutMs: number;
@@ -105,13 +109,15 @@ export type PresetOptions = {
 
 /** The GraphQL server: each request runs as nexus_tienda, with the id of its user. */
 export function makePreset(options: PresetOptions): GraphileConfig.Preset {
-  const { pool, share, secretKeys, statementTimeoutMs, mutationLimits, log, ide } = options;
+  const { pool, share, suspension, secretKeys, statementTimeoutMs, mutationLimits, log, ide } =
+    options;
   return {
     extends: [makeSchemaPreset(pool, share)],
     plugins: [
       ThrownErrorsPlugin,
       RequestBodyPlugin,
-      makeAuthenticationPlugin(secretKeys, pool, share, log, options.expectedClaims),
+      makeAuthenticationPlugin(secretKeys, pool, share, suspension, log, options.expectedClaims),
+      makeSuspensionPlugin(suspension),
       DocumentLimitsPlugin,
       makeRequestLimitsPlugin(makeAllowance(pool, share, mutationLimits)),
     ],
@@ -141,7 +147,7 @@ export function makePreset(options: PresetOptions): GraphileConfig.Preset {
       maxRequestLength: maxBodyBytes,
       parseAndValidateCacheSize: documentCacheSize,
       outputDataAsString: true,
-      maskError: makeMaskError(log),
+      maskError: makeMaskError(log, suspension),
     },
   };
 }

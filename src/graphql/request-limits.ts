@@ -13,9 +13,9 @@ export function makeRequestLimitsPlugin(allowance: Allowance): GraphileConfig.Pl
       middleware: {
         async processRequest(next, { requestDigest }) {
           const result = await next();
-          const { retryAfter } = requestDigest.requestContext;
+          const { retryAfter, isSuspended } = requestDigest.requestContext;
           if (result && retryAfter !== undefined) {
-            result.statusCode = httpStatusByCode.RATE_LIMITED;
+            result.statusCode = httpStatusByCode[isSuspended ? "UNAVAILABLE" : "RATE_LIMITED"];
             result.headers["retry-after"] = String(retryAfter);
           }
           return result;

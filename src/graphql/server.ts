@@ -17,6 +17,8 @@ export type GraphQLServer = {
   handle(req: IncomingMessage, res: ServerResponse, notFound: () => void): Promise<void>;
   /** Takes a WebSocket for subscriptions, or refuses it. */
   upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Ends all subscriptions, whose clients come again. */
+  endSubscriptions(): void;
   /** Ends the subscriptions and takes no more. */
   closeSockets(): Promise<void>;
   /** Gives connections back to the pool, which stays open. */
@@ -47,7 +49,7 @@ export type GraphQLOptions = Omit<PresetOptions, "share"> & {
 };
 
 /** Builds the schema from the database; rejects when that fails. */
-export async function startGraphQL(options: GraphQLOptions): Promise<GraphQLServer> {
+export async function openGraphQL(options: GraphQLOptions): Promise<GraphQLServer> {
   const share = makeShare();
   const instance = postgraphile(makePreset({ ...options, share }));
   const server = instance.createServ(grafserv);
@@ -79,5 +81,11 @@ export async function startGraphQL(options: GraphQLOptions): Promise<GraphQLServ
     share,
     checkMs: options.subscriberCheckMs ?? 30_000,
   });
-  return { handle, upgrade: sockets.upgrade, closeSockets: sockets.close, release };
+  return {
+    handle,
+    upgrade: sockets.upgrade,
+    endSubscriptions: sockets.endAll,
+    closeSockets: sockets.close,
+    release,
+  };
 }

@@ -22,6 +22,8 @@ export const closeCode = {
   tooMany: 4429,
 } as const;
 
+export const tryLater = "try again later";
+
 /** What graphql-ws and grafserv know as `extra`. */
 export type Client = {
   socket: WebSocket;
@@ -46,7 +48,7 @@ export function refuse(socket: WebSocket, error: unknown, log: Logger): void {
     socket.close(statusCode === 401 ? closeCode.badToken : closeCode.forbidden, String(code));
   } else {
     log.error({ err: error }, "a subscriber could not be checked");
-    socket.close(closeCode.tryLater, "try again later");
+    socket.close(closeCode.tryLater, tryLater);
   }
 }
 

@@ -6,6 +6,7 @@ import type { Pool } from "pg";
 import { type ExecutionArgs, GraphQLError, getOperationAST } from "postgraphile/graphql";
 import { type WebSocket, WebSocketServer } from "ws";
 import { endSocket } from "../answers.ts";
+import type { SuspensionWatch } from "../database/suspension.ts";
 import type { Logger } from "../log.ts";
 import type { Announcements } from "./announcements.ts";
 import { checkAccount, readToken } from "./authentication.ts";
@@ -24,6 +25,7 @@ import {
   keepsUp,
   refuse,
   send,
+  tryLater,
 } from "./websocket-client.ts";
 
 export const maxMessageBytes = 64_000;
@@ -42,6 +44,7 @@ export type WebSocketOptions = {
   expectedClaims?: ExpectedClaims;
   pool: Pool;
   share: Share;
+  suspension: SuspensionWatch;
   log: Logger;
   /** How often a client must answer a ping, and its user and store are looked at again. */
   checkMs: number;
@@ -49,13 +52,15 @@ export type WebSocketOptions = {
 
 export type WebSockets = {
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void;
+  /** Tells all clients to come again later. */
+  endAll(): void;
   /** Says goodbye to all clients; takes no new ones from the moment that it is called. */
   close(): Promise<void>;
 };
 
 /** Subscriptions over graphql-ws, each connection with the rights of its token as long as it is valid. */
 export function startWebSockets(options: WebSocketOptions): WebSockets {
-  const { graphql, announcements, secretKeys, pool, share, log, checkMs } = options;
+  const { graphql, announcements, secretKeys, pool, share, suspension, log, checkMs } = options;
   const clients = new Set<Client>();
   const connectionsOf = new Map<string, number>();
   const sockets = new WebSocketServer({
@@ -99,7 +104,10 @@ export function startWebSockets(options: WebSocketOptions): WebSockets {
     async onConnect({ connectionParams, subscriptions, extra: client }) {
       client.subscriptions = () => Object.keys(subscriptions).length;
       const header = authorization(connectionParams) ?? client.request.headers.authorization;
-      await admit(client, header).catch((err: unknown) => refuse(client.socket, err, log));
+      await admit(client, header).catch(async (err: unknown) => {
+        if (await suspension.explains(err)) client.socket.close(closeCode.tryLater, tryLater);
+        else refuse(client.socket, err, log);
+      });
       return client.socket.readyState === client.socket.OPEN;
     },
 
@@ -173,7 +181,10 @@ export function startWebSockets(options: WebSocketOptions): WebSockets {
     }
   }
   const checks = setInterval(() => {
-    check().catch((err: unknown) => log.warn({ err }, "subscribers could not be checked"));
+    check().catch(async (err: unknown) => {
+      if (await suspension.explains(err)) return;
+      log.warn({ err }, "subscribers could not be checked");
+    });
   }, checkMs);
 
   let closing = false;
@@ -185,6 +196,10 @@ export function startWebSockets(options: WebSocketOptions): WebSockets {
       sockets.handleUpgrade(request, socket, head, (webSocket) => {
         sockets.emit("connection", webSocket, request);
       });
+    },
+
+    endAll() {
+      for (const { socket } of clients) socket.close(closeCode.tryLater, tryLater);
     },
 
     async close() {

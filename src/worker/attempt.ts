@@ -2,6 +2,7 @@ import type { Task } from "graphile-worker";
 import type { Pool } from "pg";
 import type { z } from "zod";
 import { isAway } from "../database/away.ts";
+import type { SuspensionWatch } from "../database/suspension.ts";
 import { expectation } from "../expectations.ts";
 import type { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
@@ -11,6 +12,7 @@ import {
   type Failure,
   PayloadError,
   ShutdownError,
+  SuspendedError,
   TimeLimitError,
 } from "./failure.ts";
 import type { Ledger } from "./ledger.ts";
@@ -24,9 +26,9 @@ const farewellMs = 10_000;
 
 /**
  * SQLSTATEs that would fail other jobs as well, besides those of a database that is away: no connection, no
- * write, no isolation, no rights, no such table, no resources.
+ * write, no isolation, no rights, no such table or another one than a moment ago, no resources.
  */
-const notTheJobs = /^(08|25|28|3D|40|42|53|57P|58|XX)...?/;
+const notTheJobs = /^(08|0A|25|28|3D|40|42|53|57P|58|XX)...?/;
 
 /** The jobs that this process runs, by id: how to end each. */
 export type Running = Map<string, AbortController>;
@@ -39,6 +41,8 @@ export type Surroundings = {
   /** Connections for the tasks' transactions. */
   pool: Pool;
   running: Running;
+  /** Whether the engine may work. */
+  suspension?: Pick<SuspensionWatch, "current" | "explains">;
 };
 
 /**
@@ -48,7 +52,7 @@ export type Surroundings = {
 export function toGraphileTask(
   identifier: string,
   definition: TaskDefinition,
-  { settings, log: parentLog, health, ledger, pool, running }: Surroundings,
+  { settings, log: parentLog, health, ledger, pool, running, suspension }: Surroundings,
 ): Task {
   const timeLimitMs = definition.timeLimitMs ?? settings.jobTimeLimitMs;
   return async (rawPayload, { job, abortSignal: shutdown }) => {
@@ -77,7 +81,17 @@ export function toGraphileTask(
         settings,
         lastAttempt,
         transaction: (act) =>
-          inTransaction(pool, job, { signal, deadline: began + timeLimitMs, farewellMs }, act),
+          inTransaction(
+            pool,
+            job,
+            { signal, deadline: began + timeLimitMs, farewellMs },
+            act,
+          ).catch(async (error: unknown) => {
+            if (!(await suspension?.explains(error))) throw error;
+            throw new SuspendedError(`suspended: ${suspension?.current()?.reason}`, {
+              cause: error,
+            });
+          }),
       });
       counts = await orGivenUp(work, signal, log);
     } catch (error) {
@@ -88,10 +102,14 @@ export function toGraphileTask(
       shutdown?.removeEventListener("abort", onShutdown);
     }
     const ms = Math.round(performance.now() - began);
-    if (failure) log.error({ err: failed, outcome: failure.outcome, ms }, "failed");
+    if (failed instanceof SuspendedError) log.warn({ ms }, "suspended, is done again afterwards");
+    else if (failure) log.error({ err: failed, outcome: failure.outcome, ms }, "failed");
     else log[didNothing(counts) ? "debug" : "info"]({ ...counts, ms }, "done");
     if (!failure) health?.succeeded("every task");
-    else if (notTheJobs.test(failure.code) || isAway(failed)) {
+    else if (
+      !(failed instanceof SuspendedError) &&
+      (notTheJobs.test(failure.code) || isAway(failed))
+    ) {
       health?.failed("every task", failed, job.id);
     }
     const kept = await run.finish(failure ?? { outcome: "succeeded", counts }).finally(() => {

@@ -2,42 +2,24 @@ import { hostname } from "node:os";
 import type { Pool } from "pg";
 import type { Logger } from "../log.ts";
 import { within } from "../within.ts";
-import type { RunningWorker } from "./run.ts";
+import type { Condition } from "./while-allowed.ts";
 
 /** With its clock further from Postgres's a worker takes no work. */
 const toleratedMs = 5_000;
-const compareMs = 1_000;
 /** An answer that took longer says too little of when it was given. */
 const answerMs = 5_000;
 
-export type OnTimeOptions = {
-  pool: Pool;
-  log: Logger;
-  /** Starts what takes work. */
-  start: () => Promise<RunningWorker>;
-};
-
 /**
- * Runs what takes work for as long as this machine's clock agrees with Postgres's. Graphile Worker's
- * schedules go by the machine's clock, so it stops when the two differ by seconds, and starts again
- * when they agree. Whatever else needs the time asks Postgres.
+ * Holds while this machine's clock agrees with Postgres's. Graphile Worker's schedules go by the machine's
+ * clock, so a worker takes no work when the two differ by seconds. Whatever else needs the time asks Postgres.
  */
-export async function startWhileOnTime({
-  pool,
-  log,
-  start,
-}: OnTimeOptions): Promise<RunningWorker> {
-  const end = Promise.withResolvers<void>();
-  end.promise.catch(() => {});
-  let stopping = false;
-  let wake = () => {};
-  let work: RunningWorker | undefined;
+export function clockAgrees(pool: Pool, log: Logger): Condition {
   let isWrong = false;
 
-  async function compare(): Promise<void> {
+  async function compare(): Promise<boolean> {
     const aheadMs = await askAhead(pool);
     // Postgres is away, which is not the clock's fault.
-    if (aheadMs === undefined) return;
+    if (aheadMs === undefined) return !isWrong;
     const wasWrong = isWrong;
     isWrong = Math.abs(aheadMs) > toleratedMs;
     if (isWrong) {
@@ -52,6 +34,7 @@ export async function startWhileOnTime({
       log.info("this machine's clock agrees with Postgres's again: the worker takes work");
       await note(null);
     }
+    return !isWrong;
   }
 
   /** For readiness, which another process may be asked for. */
@@ -65,49 +48,10 @@ export async function startWhileOnTime({
       .catch((err: unknown) => log.warn({ err }, "could not note that this clock is wrong"));
   }
 
-  async function begin(): Promise<void> {
-    const begun = await start();
-    work = begun;
-    // What was halted has not ended by itself.
-    begun.ended.then(
-      () => work === begun && end.resolve(),
-      (error: unknown) => work === begun && end.reject(error),
-    );
-  }
-
-  async function halt(): Promise<void> {
-    const halted = work;
-    work = undefined;
-    await halted?.stop();
-  }
-
-  async function supervise(): Promise<void> {
-    for (;;) {
-      const timer = setTimeout(() => wake(), compareMs);
-      await new Promise<void>((resolve) => {
-        wake = resolve;
-        if (stopping) resolve();
-      });
-      clearTimeout(timer);
-      if (stopping) return;
-      await compare();
-      if (isWrong && work) await halt();
-      else if (!isWrong && !work && !stopping) await begin();
-    }
-  }
-
-  await compare();
-  if (!isWrong) await begin();
-  const supervised = supervise().catch(end.reject);
   return {
-    ended: end.promise,
-    async stop() {
-      stopping = true;
-      wake();
-      await supervised;
+    holds: compare,
+    end: async () => {
       if (isWrong) await note(null);
-      await halt();
-      end.resolve();
     },
   };
 }

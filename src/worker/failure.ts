@@ -31,6 +31,12 @@ export class ShutdownError extends Error {
   code = "SHUTDOWN";
 }
 
+/** The engine may not work at this moment; the attempt does not count. */
+export class SuspendedError extends Error {
+  override name = "SuspendedError";
+  code = "SUSPENDED";
+}
+
 export type Failure = {
   outcome: "failed" | "retrying" | "timed_out" | "cancelled";
   /** A SQLSTATE, a code of Node, or one of the classes above. */
@@ -54,7 +60,9 @@ export function describeFailure(error: unknown, aborted: unknown, lastAttempt: b
   const code = kept(codeOf(cause) ?? (cause instanceof Error ? cause.name : "UNKNOWN"));
   const message = kept(messageOf(cause) || code);
   if (cause instanceof CancelledError) return { outcome: "cancelled", code, message };
-  if (cause instanceof ShutdownError) return { outcome: "retrying", code, message };
+  if (cause instanceof ShutdownError || cause instanceof SuspendedError) {
+    return { outcome: "retrying", code, message };
+  }
   // Postgres cancels by the same limit, and may be a moment ahead of our own clock.
   if (code === "57014" || (aborted instanceof TimeLimitError && !isPermanent(error))) {
     return { outcome: "timed_out", code: "57014", message };

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool } from "pg";
 import { codeOf } from "../database/away.ts";
 import { onLoan } from "../database/pools.ts";
+import type { SuspensionWatch } from "../database/suspension.ts";
 import type { Logger } from "../log.ts";
 import { within } from "../within.ts";
 
@@ -26,13 +27,19 @@ type Session = Record<"pid" | "login" | "application" | "state" | "since", unkno
  * Names in the log the stores that another session's locks have kept from being served for a minute, with
  * the sessions in front: nobody else would know why an owner hears nothing.
  */
-export function startHeldUpReports(pool: Pool, log: Logger, times = usual): HeldUpReports {
+export function startHeldUpReports(
+  pool: Pool,
+  log: Logger,
+  suspension?: Pick<SuspensionWatch, "explains">,
+  times = usual,
+): HeldUpReports {
   const stopping = new AbortController();
   const { signal } = stopping;
   const ended = (async () => {
     while (!signal.aborted) {
-      await tell(pool, log, times).catch((err: unknown) => {
-        if (!signal.aborted) log.warn({ err }, "could not look for stores that are held up");
+      await tell(pool, log, times).catch(async (err: unknown) => {
+        if (!signal.aborted && !(await suspension?.explains(err)))
+          log.warn({ err }, "could not look for stores that are held up");
       });
       await sleep(times.everyMs, undefined, { signal }).catch(() => {});
     }

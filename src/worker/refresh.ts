@@ -2,7 +2,13 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { ClientBase } from "pg";
 import { codeOf } from "../database/away.ts";
 import type { TaskContext } from "./define-task.ts";
-import { isPermanent, messageOf, PermanentError } from "./failure.ts";
+import {
+  isPermanent,
+  messageOf,
+  PermanentError,
+  ShutdownError,
+  SuspendedError,
+} from "./failure.ts";
 
 export type RefreshPayload = {
   tiendas: string[];
@@ -25,7 +31,7 @@ const busy = { mostMs: 1000, everyMs: 20 };
 export async function refreshStores(
   context: TaskContext<RefreshPayload>,
 ): Promise<Record<string, unknown> | undefined> {
-  const { payload, lastAttempt } = context;
+  const { payload, lastAttempt, signal } = context;
   let request: Request | undefined;
   try {
     if (payload.request_id) {
@@ -43,7 +49,9 @@ export async function refreshStores(
     if (payload.tiendas.length > 1 && codeOf(error) === "57014") {
       return splitInHalves(context, request);
     }
-    if (request && payload.request_id && (lastAttempt || isPermanent(error))) {
+    // Neither a stop nor a suspension is the last attempt.
+    const isDoneAgain = error instanceof SuspendedError || signal.reason instanceof ShutdownError;
+    if (request && payload.request_id && !isDoneAgain && (lastAttempt || isPermanent(error))) {
       await failRequest(context, payload.request_id, error);
     }
     throw error;

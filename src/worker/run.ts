@@ -1,8 +1,9 @@
 import type { Pool } from "pg";
+import { type SuspensionWatch, watchSuspension } from "../database/suspension.ts";
 import { createHealth, type Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import type { Running } from "./attempt.ts";
-import { startWhileOnTime } from "./clock.ts";
+import { clockAgrees } from "./clock.ts";
 import type { TaskSettings } from "./define-task.ts";
 import { startHeldUpReports } from "./held-up.ts";
 import { createLedger } from "./ledger.ts";
@@ -10,6 +11,7 @@ import { type GuardedRunner, startRunner } from "./runner.ts";
 import { startStockDrain } from "./stock-drain.ts";
 import { loadTasks } from "./tasks.ts";
 import { startWatch } from "./watch.ts";
+import { startWhileAllowed } from "./while-allowed.ts";
 
 export type WorkerOptions = {
   /** Connections of the role nexus_worker for the tasks' transactions; at least `concurrency`. */
@@ -24,6 +26,8 @@ export type WorkerOptions = {
   log: Logger;
   /** Learns whether the work can be done. */
   health?: Health;
+  /** Whether the engine may work, where others in this process want to know as well; not stopped here. */
+  suspension?: SuspensionWatch;
   /** Folder of the tasks; default: tasks/. */
   tasksDir?: string;
 };
@@ -37,26 +41,50 @@ export type RunningWorker = {
 
 /**
  * Starts a worker: tasks of tasks/, schedules of crontab, the drain of the stock outbox, and
- * whatever was missed while down; all of it only while this machine's clock agrees with Postgres's.
+ * whatever was missed while down; all of it only while this machine's clock agrees with Postgres's, and
+ * while the engine is not suspended.
  */
-export async function startWorker({
+export async function startWorker(options: WorkerOptions): Promise<RunningWorker> {
+  const { pool, directPool = pool, log } = options;
+  // What is wrong with that way would otherwise be found out by jobs, which fail for good.
+  if (pool !== directPool) await pool.query("select 1");
+  const suspension = options.suspension ?? (await watchSuspension(directPool, log));
+  const stopWatching = async () => {
+    if (!options.suspension) await suspension.stop();
+  };
+  try {
+    const worker = await startSupervised({ ...options, directPool, suspension });
+    return {
+      ended: worker.ended,
+      stop: async () => {
+        await worker.stop();
+        await stopWatching();
+      },
+    };
+  } catch (error) {
+    await stopWatching();
+    throw error;
+  }
+}
+
+async function startSupervised({
   pool,
-  directPool = pool,
+  directPool,
   concurrency,
   settings,
   log,
   health = createHealth(),
+  suspension,
   tasksDir,
-}: WorkerOptions): Promise<RunningWorker> {
-  // What is wrong with that way would otherwise be found out by jobs, which fail for good.
-  if (pool !== directPool) await pool.query("select 1");
+}: WorkerOptions & { directPool: Pool; suspension: SuspensionWatch }): Promise<RunningWorker> {
   const running: Running = new Map();
   const ledger = createLedger(directPool, log);
-  const taskList = await loadTasks({ settings, log, health, ledger, pool, running }, tasksDir);
-  const watch = startWatch(directPool, Object.keys(taskList), log);
+  const surroundings = { settings, log, health, ledger, pool, running, suspension };
+  const taskList = await loadTasks(surroundings, tasksDir);
+  const watch = startWatch(directPool, Object.keys(taskList), log, suspension);
   const start = async () => {
-    const stockDrain = startStockDrain(directPool, log, health);
-    const heldUpReports = startHeldUpReports(directPool, log);
+    const stockDrain = startStockDrain(directPool, log, health, suspension);
+    const heldUpReports = startHeldUpReports(directPool, log, suspension);
     let runner: GuardedRunner | undefined;
     const stop = async () => {
       await Promise.all([stockDrain.stop(), heldUpReports.stop()]);
@@ -67,12 +95,18 @@ export async function startWorker({
       await catchUp(directPool);
     } catch (error) {
       await stop();
+      await suspension.explains(error);
       throw error;
     }
     return { ended: runner.ended, stop };
   };
+  const notSuspended = {
+    holds: async () => suspension.current() === undefined,
+    onChange: suspension.onChange,
+  };
   try {
-    const worker = await startWhileOnTime({ pool: directPool, log, start });
+    const conditions = [clockAgrees(directPool, log), notSuspended];
+    const worker = await startWhileAllowed({ conditions, start, log });
     return {
       ended: worker.ended,
       stop: async () => {

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool, PoolClient, QueryConfig } from "pg";
 import { codeOf } from "../database/away.ts";
 import { noticeVanished, onLoan } from "../database/pools.ts";
+import type { SuspensionWatch } from "../database/suspension.ts";
 import type { Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import { within } from "../within.ts";
@@ -38,9 +39,14 @@ export type StockDrain = {
  * Empties the outbox of stock crossings as soon as the bell rings. While sales bring more it stays
  * awake and looks by itself, so that they need not ring: a bell makes commits take turns.
  */
-export function startStockDrain(pool: Pool, log: Logger, health?: Health): StockDrain {
+export function startStockDrain(
+  pool: Pool,
+  log: Logger,
+  health?: Health,
+  suspension?: Pick<SuspensionWatch, "explains">,
+): StockDrain {
   const stopping = new AbortController();
-  const ended = drainUntil(stopping.signal, pool, log, health);
+  const ended = drainUntil(stopping.signal, pool, log, health, suspension);
   return {
     stop: () => {
       stopping.abort();
@@ -54,6 +60,7 @@ async function drainUntil(
   pool: Pool,
   log: Logger,
   health: Health | undefined,
+  suspension: Pick<SuspensionWatch, "explains"> | undefined,
 ): Promise<void> {
   while (!signal.aborted) {
     try {
@@ -63,8 +70,11 @@ async function drainUntil(
     } catch (err) {
       // Cut off by the stop.
       if (signal.aborted) return;
-      health?.failed("the drain of the stock outbox", err);
-      log.error({ err }, "the stock outbox could not be drained, trying again");
+      // Else it rests: who supervises the worker is about to stop it.
+      if (!(await suspension?.explains(err))) {
+        health?.failed("the drain of the stock outbox", err);
+        log.error({ err }, "the stock outbox could not be drained, trying again");
+      }
       await sleep(retryMs, undefined, { signal }).catch(() => {});
     }
   }

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Pool } from "pg";
 import { isAway } from "../database/away.ts";
+import type { SuspensionWatch } from "../database/suspension.ts";
 import type { Logger } from "../log.ts";
 import { within } from "../within.ts";
 
@@ -20,12 +21,17 @@ const looks: Look[] = [mendSchedules, lookForUnknownTasks, lookAtPosClock];
  * part of it.
  * @param tasks those that this worker knows.
  */
-export function startWatch(pool: Pool, tasks: string[], log: Logger): Watch {
+export function startWatch(
+  pool: Pool,
+  tasks: string[],
+  log: Logger,
+  suspension: Pick<SuspensionWatch, "explains">,
+): Watch {
   const stopping = new AbortController();
   const { signal } = stopping;
   const ended = (async () => {
     while (!signal.aborted) {
-      await lookOnce(pool, tasks, log);
+      await lookOnce(pool, tasks, log, suspension);
       await sleep(lookMs, undefined, { signal }).catch(() => {});
     }
   })();
@@ -37,10 +43,15 @@ export function startWatch(pool: Pool, tasks: string[], log: Logger): Watch {
   };
 }
 
-export async function lookOnce(pool: Pool, tasks: string[], log: Logger): Promise<void> {
+export async function lookOnce(
+  pool: Pool,
+  tasks: string[],
+  log: Logger,
+  suspension?: Pick<SuspensionWatch, "explains">,
+): Promise<void> {
   for (const look of looks) {
-    await within(answerMs.look, look(pool, log, tasks)).catch((err: unknown) => {
-      if (!isAway(err)) {
+    await within(answerMs.look, look(pool, log, tasks)).catch(async (err: unknown) => {
+      if (!isAway(err) && !(await suspension?.explains(err))) {
         log.warn({ err }, "could not look after clocks and schedules, trying again in a minute");
       }
     });

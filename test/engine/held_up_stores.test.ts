@@ -392,7 +392,7 @@ describe("a store of which another session keeps something locked", () => {
     const { rows } = await holder.query("select pg_backend_pid() as pid");
     await holder.query("select from public.insights where tienda_id = $1 for update", [store]);
     await drainOutbox(worker);
-    const reports = startHeldUpReports(worker, log as never, times);
+    const reports = startHeldUpReports(worker, log as never, undefined, times);
     await until("the line", () => lines.length > 0);
     await holder.query("rollback; reset application_name");
     holder.release();

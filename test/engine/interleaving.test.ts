@@ -7,6 +7,7 @@ import { drainOutbox } from "../support/drain.ts";
 import { addProduct, addSale, addStore, reconcile, setSettings } from "../support/fixtures.ts";
 import { holdsAlways } from "../support/property.ts";
 import { rollUp } from "../support/rollups.ts";
+import { dropTriggers } from "../support/triggers.ts";
 import { assertReadsExact, assertSettled } from "./interleaving/settled.ts";
 import {
   type OwnerStep,
@@ -230,17 +231,18 @@ describe("sales, owners, operators and workers at the same time, on connections 
         // As the task check_stock does.
         await checkStock();
         break;
+      case "drop triggers":
+        await db.pool.query(dropTriggers);
+        break;
       default:
-        await db.pool.query(`select nexus_engine.${step.do}()`);
+        await db.pool.query("select nexus_engine.attach()");
     }
   }
 
   /** What the schedules do once all is quiet: no nightly check, which would hide what was missed. */
   async function settle({ stores }: Shops): Promise<void> {
     await db.pool.query("update public.tiendas set is_active = true where not is_active");
-    await db.pool.query(
-      "select nexus_engine.attach() where exists (select from nexus_engine.detached)",
-    );
+    await db.pool.query("select nexus_engine.attach() where not nexus_engine.attached()");
     await drainOutbox(worker, 2);
     await worker.query("select nexus_engine.reconcile(null, $1, now())", [stores]);
     await rollUp(worker);

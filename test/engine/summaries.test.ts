@@ -3,6 +3,7 @@ import { after, before, describe, it } from "node:test";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addSale, addStore, reconcile, setSettings } from "../support/fixtures.ts";
 import { rollUp } from "../support/rollups.ts";
+import { dropTriggers } from "../support/triggers.ts";
 
 const hour = 3_600_000;
 /** Buenos Aires is three hours behind UTC: 24/11 runs from 03:00Z to 03:00Z of the day after. */
@@ -371,7 +372,7 @@ describe("a summary", () => {
       const store = await addStore(own.pool);
       const id = await addSale(own.pool, store, { fecha: "2026-11-24T15:00:00Z", total: 5 });
       await addSale(own.pool, store, { fecha: "2026-11-24T16:00:00Z", total: 6 });
-      await own.pool.query("select nexus_engine.detach()");
+      await own.pool.query(dropTriggers);
       await reconcile(own.pool, [store], ended, ["VENTAS_DIARIAS"]);
       await own.pool.query("update public.ventas set status_pago = 'anulado' where id = $1", [id]);
       const [row] = await reconcile(own.pool, [store], "2026-11-25T04:00:00Z", ["VENTAS_DIARIAS"]);

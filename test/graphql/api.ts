@@ -1,5 +1,6 @@
 import type { Pool } from "pg";
 import type { MutationLimits } from "../../src/config.ts";
+import type { SuspensionWatch } from "../../src/database/suspension.ts";
 import { type ExpectedClaims, signToken } from "../../src/graphql/token.ts";
 import { startHttp } from "../../src/http.ts";
 import { createLog } from "../../src/log.ts";
@@ -48,6 +49,7 @@ export async function startApi(
     expectedClaims?: ExpectedClaims;
     mutationLimits?: MutationLimits;
     corsOrigins?: string[];
+    suspension?: SuspensionWatch;
   } = {},
 ): Promise<Api> {
   const pool = db.poolAs("nexus_server", 5);
@@ -64,6 +66,7 @@ export async function startApi(
     ...(options.expectedClaims && { expectedClaims: options.expectedClaims }),
     ...(options.subscriberCheckMs && { subscriberCheckMs: options.subscriberCheckMs }),
     ...(options.mutationLimits && { mutationLimits: options.mutationLimits }),
+    ...(options.suspension && { suspension: options.suspension }),
     ...(options.corsOrigins && { corsOrigins: options.corsOrigins }),
   });
   const post: Api["post"] = async (body, headers) => {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { runOnce } from "graphile-worker";
 import type { Pool } from "pg";
+import type { SuspensionWatch } from "../../src/database/suspension.ts";
 import { createLog, graphileLogger } from "../../src/log.ts";
 import { toGraphileTask } from "../../src/worker/attempt.ts";
 import type { TaskDefinition, TaskSettings } from "../../src/worker/define-task.ts";
@@ -18,7 +19,11 @@ export const settings: TaskSettings = {
 /** Runs the jobs that are ready, those they enqueue included, with the tasks of tasks/ or these. */
 export async function runJobs(
   pool: Pool,
-  options: { tasks?: Record<string, TaskDefinition>; settings?: Partial<TaskSettings> } = {},
+  options: {
+    tasks?: Record<string, TaskDefinition>;
+    settings?: Partial<TaskSettings>;
+    suspension?: SuspensionWatch;
+  } = {},
 ): Promise<void> {
   const log = createLog("silent");
   const surroundings = {
@@ -27,6 +32,7 @@ export async function runJobs(
     ledger: createLedger(pool, log),
     pool,
     running: new Map(),
+    ...(options.suspension && { suspension: options.suspension }),
   };
   const taskList = options.tasks
     ? Object.fromEntries(

@@ -147,7 +147,7 @@ export type OwnerStep =
   | { do: "settings"; store: number; settings: Record<string, unknown>; pause: number }
   | { do: "own threshold"; product: number; low: number | null; pause: number }
   | { do: "close store" | "open store"; store: number; pause: number }
-  | { do: "detach" | "attach" | "refit triggers"; pause: number };
+  | { do: "drop triggers" | "attach" | "refit triggers"; pause: number };
 
 const pause = fc.integer({ min: 0, max: 20 });
 const ownerStep: fc.Arbitrary<OwnerStep> = fc.oneof(
@@ -185,7 +185,7 @@ const ownerStep: fc.Arbitrary<OwnerStep> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ do: one("close store"), store: pick, pause }) },
   { weight: 1, arbitrary: fc.record({ do: one("open store"), store: pick, pause }) },
-  { weight: 1, arbitrary: fc.record({ do: one("detach"), pause }) },
+  { weight: 1, arbitrary: fc.record({ do: one("drop triggers"), pause }) },
   { weight: 1, arbitrary: fc.record({ do: one("attach"), pause }) },
   { weight: 1, arbitrary: fc.record({ do: one("refit triggers"), pause }) },
 );

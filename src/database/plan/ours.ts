@@ -1,0 +1,184 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Client } from "pg";
+import { sqlFilesOf } from "../migrate.ts";
+import { type Finding, fact, note, type Section } from "./section.ts";
+
+const sqlDir = join(import.meta.dirname, "../../../sql");
+const roles = [
+  "nexus_owner",
+  "nexus_worker",
+  "nexus_queue",
+  "nexus_server",
+  "nexus_tienda",
+  "nexus_ops",
+];
+const schemas = ["nexus_engine", "nexus_api", "graphile_worker"];
+
+/** What there is of ours, and what attaching would make. */
+export async function oursSection(client: Client): Promise<Section> {
+  return {
+    title: "What will be made",
+    findings: [
+      await named(
+        client,
+        "Roles (nologin, of the whole cluster)",
+        roles,
+        "select rolname as name from pg_catalog.pg_roles",
+      ),
+      await named(
+        client,
+        "Schemas",
+        schemas,
+        "select nspname as name from pg_catalog.pg_namespace",
+      ),
+      ...(await files(client)),
+      ...(await detached(client)),
+      ...(await triggers(client)),
+      ...(await indexes(client)),
+    ],
+  };
+}
+
+async function named(
+  client: Client,
+  what: string,
+  wanted: string[],
+  sql: string,
+): Promise<Finding> {
+  const { rows } = await client.query<{ name: string }>(
+    `select name from (${sql}) n where name = any ($1)`,
+    [wanted],
+  );
+  return there(
+    what,
+    wanted,
+    rows.map(({ name }) => name),
+  );
+}
+
+function there(what: string, wanted: string[], found: string[]): Finding {
+  const missing = wanted.filter((name) => !found.includes(name));
+  if (missing.length === 0) return fact(`${what}: all there (${wanted.join(", ")}).`);
+  const rest = found.length > 0 ? ` There already: ${found.join(", ")}.` : "";
+  return fact(`${what}: will be made: ${missing.join(", ")}.${rest}`);
+}
+
+/** Migrations that will run, and files of functions whose text changed since. */
+async function files(client: Client): Promise<Finding[]> {
+  const { rows } = await client.query<{ readable: boolean | null }>(
+    `select pg_catalog.has_table_privilege(c.oid, 'select') and pg_catalog.has_schema_privilege(c.relnamespace, 'usage') as readable
+     from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = 'nexus_engine' and c.relname = 'migration'`,
+  );
+  const all = await sqlFilesOf(["migrations", "engine", "insights", "api"]);
+  const migrations = all.filter(({ name }) => name.startsWith("migrations/"));
+  const functions = all.filter((file) => !migrations.includes(file));
+  if (rows[0] === undefined) {
+    return [
+      fact(
+        `In them: ${migrations.length} migrations (tables, types) and ${functions.length} files of functions and views, in one transaction.`,
+      ),
+    ];
+  }
+  if (!rows[0].readable) {
+    return [
+      {
+        kind: "blind",
+        text: "Could not look at which migrations ran: this login lacks SELECT on nexus_engine.migration.",
+      },
+    ];
+  }
+  const { rows: done } = await client.query<{ name: string; sha256: string }>(
+    "select name, sha256 from nexus_engine.migration",
+  );
+  const known = new Map(done.map(({ name, sha256 }) => [name, sha256]));
+  const newer = done.filter(
+    ({ name }) => name.startsWith("migrations/") && !migrations.some((file) => file.name === name),
+  );
+  if (newer.length > 0) {
+    return [
+      note(
+        `A newer release has migrated this database (${newer.map(({ name }) => name).join(", ")}): its schemas are left as they are.`,
+      ),
+    ];
+  }
+  const toRun = migrations.filter(({ name }) => !known.has(name));
+  const toApply = functions.filter(({ name, sha256 }) => known.get(name) !== sha256);
+  if (toRun.length + toApply.length === 0)
+    return [fact("In them: every migration ran and every function is of this release.")];
+  const names = [...toRun, ...toApply].map(({ name }) => name);
+  const shown =
+    names.length > 12
+      ? `${names.slice(0, 12).join(", ")} and ${names.length - 12} more`
+      : names.join(", ");
+  return [
+    fact(
+      `An update: ${toRun.length} migrations to run, ${toApply.length} files of functions to apply again (${shown}).`,
+    ),
+  ];
+}
+
+/** The note of nexus_engine.detach(). */
+async function detached(client: Client): Promise<Finding[]> {
+  const { rows: readable } = await client.query(
+    `select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = 'nexus_engine' and c.relname = 'detached'
+       and pg_catalog.has_table_privilege(c.oid, 'select') and pg_catalog.has_schema_privilege(n.oid, 'usage')`,
+  );
+  if (readable.length === 0) return [];
+  const { rows } = await client.query<{ since: Date }>("select since from nexus_engine.detached");
+  return rows.map(({ since }) =>
+    note(
+      `detach() was called at ${since.toISOString()}: the engine rests. npm run attach puts back what it took away; a start alone does not.`,
+    ),
+  );
+}
+
+async function triggers(client: Client): Promise<Finding[]> {
+  const wanted = await wantedTriggers();
+  const { rows } = await client.query<{ name: string; table: string }>(
+    `select t.tgname as name, c.relname as table from pg_catalog.pg_trigger t
+     join pg_catalog.pg_class c on c.oid = t.tgrelid
+     where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\\_%' and not t.tgisinternal and t.tgenabled = 'O'`,
+  );
+  return [...wanted].map(([table, names]) =>
+    there(
+      `Triggers on ${table}`,
+      names,
+      rows.filter((row) => row.table === table).map(({ name }) => name),
+    ),
+  );
+}
+
+/** By table, as the SQL of the engine lists them. */
+export async function wantedTriggers(): Promise<Map<string, string[]>> {
+  const text = await readFile(join(sqlDir, "engine/attach.sql"), "utf8");
+  const wanted = new Map<string, string[]>();
+  for (const [, name = "", table = ""] of text.matchAll(
+    /\('(nexus_\w+)'[^']*'(?:public\.)?(\w+)'/g,
+  )) {
+    wanted.set(table, [...(wanted.get(table) ?? []), name]);
+  }
+  return wanted;
+}
+
+async function indexes(client: Client): Promise<Finding[]> {
+  const wanted = (await readdir(join(sqlDir, "pos/indexes")).catch(() => []))
+    .filter((name) => name.endsWith(".sql"))
+    .map((name) => name.replace(/\.sql$/, ""));
+  const { rows } = await client.query<{ name: string }>(
+    `select c.relname as name from pg_catalog.pg_class c join pg_catalog.pg_index i on i.indexrelid = c.oid
+     where c.relnamespace = 'public'::regnamespace and c.relname like 'nexus\\_%' and i.indisvalid`,
+  );
+  if (wanted.length === 0) return [fact("Indexes on the POS's tables: none.")];
+  const found = rows.map(({ name }) => name);
+  const missing = wanted.filter((name) => !found.includes(name));
+  return [
+    missing.length === 0
+      ? fact(`Indexes on the POS's tables: there (${wanted.join(", ")}).`)
+      : fact(
+          `Indexes on the POS's tables: ${missing.join(", ")}, built concurrently, which waits for older transactions and makes nobody wait; only by an owner of the table, otherwise left out.`,
+        ),
+  ];
+}

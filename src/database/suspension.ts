@@ -1,0 +1,121 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import type { Pool } from "pg";
+import type { Logger } from "../log.ts";
+import { within } from "../within.ts";
+import { sqlState } from "./away.ts";
+
+/** From one look to the next: so long nobody need notice. */
+const usualMs = 1_000;
+/** A look that gets no answer for so long says nothing: Postgres is away, which is something else. */
+const answerMs = 5_000;
+
+/**
+ * SQLSTATEs that a suspension explains: no right to rows that a policy hides; no such table, function,
+ * column, type or schema; a plan for a view that is another one now. As nexus_engine.is_passing has them.
+ */
+const explained = new Set(["42501", "42P01", "42883", "42703", "42704", "3F000", "0A000"]);
+
+/** Why the engine may not work now. */
+export type Suspension = {
+  /** Fit for anybody who asks. */
+  reason: string;
+  /** What an operator does about it. */
+  remedy: string;
+};
+
+export type SuspensionWatch = {
+  /** As of the last look, or undefined while the engine may work. */
+  current(): Suspension | undefined;
+  /** Looks now. */
+  look(): Promise<Suspension | undefined>;
+  /** Whether the engine may not work now, and that explains this error; looks first. */
+  explains(error: unknown): Promise<boolean>;
+  /** Calls it whenever the engine may not work any more, or may again, until the returned function is called. */
+  onChange(listener: () => void): () => void;
+  stop(): Promise<void>;
+};
+
+export const mayBeSuspended = (error: unknown) => explained.has(sqlState(error) ?? "");
+
+/**
+ * Looks every second whether the engine may work, see nexus_engine.suspension_details: it may not while it is
+ * detached from the POS's tables, or while row level security would hide rows from it. Says in the log when
+ * that begins, with what to do, and when it ends. The first look is done when this resolves.
+ */
+export async function watchSuspension(
+  pool: Pool,
+  log: Logger,
+  everyMs = usualMs,
+): Promise<SuspensionWatch> {
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  const listeners = new Set<() => void>();
+  let current: Suspension | undefined;
+  let since = 0;
+  let last: Promise<void> = Promise.resolve();
+  let next: Promise<void> | undefined;
+
+  async function ask(): Promise<void> {
+    const asked = pool.query<{ reason: string | null; remedy: string | null }>(
+      "select reason, remedy from nexus_engine.suspension_details()",
+    );
+    const answer = await within(answerMs, asked).catch((err: unknown) => {
+      log.debug({ err }, "could not look whether the engine may work");
+    });
+    if (!answer) return;
+    const [row] = answer.rows;
+    note(row?.reason ? { reason: row.reason, remedy: row.remedy ?? "" } : undefined);
+  }
+
+  function note(found: Suspension | undefined): void {
+    const before = current;
+    if (found?.reason === before?.reason) return;
+    current = found;
+    if (found) {
+      if (!before) since = performance.now();
+      log.error(`suspended, until that is mended: ${found.reason}. Mend it: ${found.remedy}`);
+    } else {
+      const seconds = Math.round((performance.now() - since) / 1000);
+      log.info({ seconds }, "not suspended any more: the engine works again");
+    }
+    if (!found !== !before) for (const listener of listeners) listener();
+  }
+
+  /** One that begins now: one that is under way may have been answered before what is asked about. */
+  function look(): Promise<void> {
+    next ??= last.then(() => {
+      last = ask();
+      next = undefined;
+      return last;
+    });
+    return next;
+  }
+
+  await look();
+  const ended = (async () => {
+    while (!signal.aborted) {
+      await sleep(everyMs, undefined, { signal }).catch(() => {});
+      if (!signal.aborted) await look();
+    }
+  })();
+  return {
+    current: () => current,
+    look: async () => {
+      await look();
+      return current;
+    },
+    explains: async (error) => {
+      if (!mayBeSuspended(error)) return false;
+      await look();
+      return current !== undefined;
+    },
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    stop: () => {
+      stopping.abort();
+      return ended;
+    },
+  };
+}

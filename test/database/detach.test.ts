@@ -1,0 +1,121 @@
+import assert from "node:assert/strict";
+import { randomUUID } from "node:crypto";
+import { after, before, describe, it } from "node:test";
+import { prepareDatabase } from "../../src/database/prepare.ts";
+import { createLog } from "../../src/log.ts";
+import { startApi } from "../graphql/api.ts";
+import { createTestDatabase, type TestDatabase } from "../support/database.ts";
+import { addStore, addUser, reconcile } from "../support/fixtures.ts";
+
+const log = createLog("silent");
+const detach = "select nexus_engine.detach()";
+const attach = "select nexus_engine.attach()";
+
+describe("detach() and attach()", () => {
+  let db: TestDatabase;
+  before(async () => {
+    db = await createTestDatabase();
+  });
+  after(() => db.drop());
+
+  it("name what the POS took away or changed of what we need, and nothing is changed then", async () => {
+    await db.pool.query(detach);
+    await db.pool.query(
+      "alter table public.ventas alter total type text; alter table public.productos drop column sku; alter table public.users rename to people",
+    );
+    await assert.rejects(db.pool.query(attach), (error: Error & { code: string }) => {
+      assert.equal(error.code, "NX006");
+      assert.deepEqual(error.message.split("\n  ").slice(1), [
+        "public.users: expected a table of Nexus POS, found none",
+        "public.productos.sku: expected a text, found no such column",
+        "public.ventas.total: expected a number, got text",
+      ]);
+      return true;
+    });
+    assert.equal(await prepareDatabase(db.url, log), true, "a start waits for attach()");
+    const { rows } = await db.pool.query(
+      `select (select count(*)::int from nexus_engine.detached) as notes, to_regclass('nexus_engine.sale') as sale,
+         (select count(*)::int from nexus_engine.own_trigger) as triggers`,
+    );
+    assert.deepEqual(rows, [{ notes: 1, sale: null, triggers: 0 }]);
+    await db.pool.query(
+      `alter table public.ventas alter total type double precision using total::double precision;
+       alter table public.productos add column sku varchar(100) not null default 'SKU'; alter table public.people rename to users`,
+    );
+    await db.pool.query(attach);
+  });
+
+  it("fail no store for what is not there meanwhile, and the API says to try again", async () => {
+    const worker = db.poolAs("nexus_worker");
+    const store = await addStore(db.pool);
+    const user = await addUser(db.pool, store);
+    const api = await startApi(db);
+    const passing = async () =>
+      (await db.pool.query("select nexus_engine.is_passing('42P01') as passing")).rows[0].passing;
+    assert.equal(await passing(), false);
+    await db.pool.query(detach);
+    assert.equal(await passing(), true);
+    await assert.rejects(reconcile(worker, [store], new Date(), ["VENTAS_DIARIAS"]), {
+      code: "42P01",
+    });
+    assert.deepEqual((await db.pool.query("select from nexus_engine.store_failure")).rowCount, 0);
+    const { code } = await api.ask(user, "{ insights { nodes { tipo } } }");
+    assert.equal(code, "UNAVAILABLE");
+    await db.pool.query(attach);
+    assert.equal((await api.ask(user, "{ insights { nodes { tipo } } }")).code, undefined);
+    await api.close();
+  });
+
+  it("may be called by many at once", async () => {
+    for (let n = 0; n < 3; n += 1) {
+      await Promise.all([detach, detach, attach, attach].map((call) => db.pool.query(call)));
+    }
+    await db.pool.query(attach);
+    const { rows } = await db.pool.query(
+      "select nexus_engine.attached(), (select count(*)::int from nexus_engine.missing_objects()) as missing",
+    );
+    assert.deepEqual(rows, [{ attached: true, missing: 0 }]);
+  });
+
+  it("need no owner of the POS's tables, only the right TRIGGER", async () => {
+    const login = `migrator_${randomUUID().slice(0, 8)}`;
+    await db.pool.query(`create role ${login}; grant nexus_owner to ${login};
+      grant trigger on public.productos, public.ventas, public.detalles_venta, public.insights to ${login}`);
+    const client = await db.pool.connect();
+    try {
+      await client.query(`set role ${login}`);
+      await client.query(detach);
+      await client.query(detach);
+      const role = "select current_user, session_user <> current_user as acting";
+      const { rows: acting } = await client.query(role);
+      await client.query(attach);
+      await client.query(attach);
+      assert.deepEqual((await client.query(role)).rows, acting, "it is itself again");
+      const { rows } = await client.query("select nexus_engine.attached()");
+      assert.deepEqual(rows, [{ attached: true }]);
+      await db.pool.query("revoke select on public.ventas from nexus_owner, nexus_worker");
+      await assert.rejects(client.query(attach), (error: Error & { code: string }) => {
+        assert.equal(error.code, "42501");
+        assert.deepEqual(error.message.split("\n  ").slice(1), [
+          "grant select on public.ventas to nexus_owner;",
+          "grant select on public.ventas to nexus_worker;",
+        ]);
+        return true;
+      });
+      await db.pool.query(attach);
+      await client.query(attach);
+    } finally {
+      await client.query("reset role");
+      client.release();
+      await db.pool.query(`drop owned by ${login}; drop role ${login}`);
+    }
+  });
+
+  it("are refused while a view of somebody else's reads one of ours", async () => {
+    await db.pool.query("create view public.report as select count(*) from nexus_engine.sale");
+    await assert.rejects(db.pool.query(detach), { code: "2BP01", message: /nexus_engine\.sale/ });
+    const { rows } = await db.pool.query("select nexus_engine.attached()");
+    assert.deepEqual(rows, [{ attached: true }]);
+    await db.pool.query("drop view public.report");
+  });
+});
