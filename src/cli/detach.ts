@@ -4,7 +4,7 @@ import type { Client } from "pg";
 import { readConfig } from "../config.ts";
 import { sqlState } from "../database/away.ts";
 import { connect } from "../database/client.ts";
-import { detach, type Say } from "../database/detach.ts";
+import { detach } from "../database/detach.ts";
 import {
   checkRemovable,
   describeLosses,
@@ -13,6 +13,7 @@ import {
   removeAll,
 } from "../database/detach-all.ts";
 import { describeTarget } from "../database/hosts.ts";
+import type { Say } from "../database/steps.ts";
 import { exitWithError, UsageError } from "../process.ts";
 
 type Options = {

@@ -2,8 +2,8 @@ import type { Client } from "pg";
 import { UsageError } from "../process.ts";
 import { preparationLock } from "./attach.ts";
 import { sqlState } from "./away.ts";
-import type { Say } from "./detach.ts";
 import { nexusRoles } from "./roles.ts";
+import type { Say } from "./steps.ts";
 
 /** With the role that may drop it. Graphile Worker's only where it is ours. */
 const schemas = [

@@ -1,18 +1,16 @@
 import type { Client } from "pg";
+import { UsageError } from "../process.ts";
 import { sqlState } from "./away.ts";
 import { MigrationError } from "./blockers.ts";
 import { connect } from "./client.ts";
 import { posTables } from "./pos.ts";
 import { nexusRoles } from "./roles.ts";
+import type { Say } from "./steps.ts";
 
-/** Says one thing that was done. */
-export type Say = (line: string) => void;
-
-/** How long to try to have the POS's tables, 25 ms at a time. */
-const usualPatienceMs = 60_000;
-/** From when on it is told who is in the way. */
-const tellAfterMs = 2_000;
+/** How long to try to have the POS's tables, 25 ms at a time, and from when on it is told who is in the way. */
+const usualPatience = { givesUpAfterMs: 60_000, tellsAfterMs: 2_000 };
 const lockNotAvailable = "55P03";
+const dependentObjects = "2BP01";
 
 /**
  * Takes our triggers, views and rights off the POS's tables, in one transaction, and says what it did.
@@ -23,20 +21,27 @@ export async function detach(
   client: Client,
   ownerUrl: string,
   say: Say,
-  patienceMs = usualPatienceMs,
+  { givesUpAfterMs, tellsAfterMs } = usualPatience,
 ): Promise<boolean> {
   const before = await readTraces(client);
-  const telling = setTimeout(() => tellWaiting(ownerUrl, say), tellAfterMs);
+  const telling = setTimeout(() => tellWaiting(ownerUrl, say), tellsAfterMs);
   await client.query("begin");
   try {
-    await client.query("select set_config('lock_timeout', $1, true)", [String(patienceMs)]);
+    await client.query("select set_config('lock_timeout', $1, true)", [String(givesUpAfterMs)]);
     await client.query("select nexus_engine.detach()");
     await revoke(client);
     await client.query("commit");
   } catch (cause) {
     await client.query("rollback");
+    if (sqlState(cause) === dependentObjects) {
+      const { detail = "" } = cause as { detail?: string };
+      throw new UsageError(
+        `Nothing was changed: these are not the engine's, but read its views. Drop or change them, and run this again:\n  ${detail.replaceAll("\n", "\n  ")}`,
+        { cause },
+      );
+    }
     if (sqlState(cause) !== lockNotAvailable) throw cause;
-    throw new MigrationError(explain(patienceMs, await users(client)), { cause });
+    throw new MigrationError(explain(givesUpAfterMs, await users(client)), { cause });
   } finally {
     clearTimeout(telling);
   }
