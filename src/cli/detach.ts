@@ -52,7 +52,8 @@ export async function takeOff(
     if (!all) {
       say("Kept all data of the engine. Its processes rest, and no start attaches by itself.");
       say("To come back: npm run attach. To remove everything: npm run detach -- --all");
-      return isOff;
+      // Rights that are left bind nothing: the POS may migrate.
+      return true;
     }
     const isGone = await removeAll(client, say);
     say("To come back: npm start, then npm run import -- --file FILE.");

@@ -14,7 +14,7 @@ const dependentObjects = "2BP01";
 
 /**
  * Takes our triggers, views and rights off the POS's tables, in one transaction, and says what it did.
- * Our own tables stay. Returns false where something is left that only somebody else may take away.
+ * Our own tables stay. Returns false where rights are left that only somebody else may take away.
  * Throws MigrationError when the POS keeps its tables locked for too long, naming who does; then nothing was changed.
  */
 export async function detach(
@@ -140,9 +140,12 @@ function report(before: Traces, after: Traces, say: Say): boolean {
   if (triggers.length + indexes.length + views + functions + grants === 0) {
     say("There was nothing of ours on the POS's tables any more.");
   }
-  for (const { statement, grantor } of after.grants) {
+  for (const grantor of new Set(after.grants.map((grant) => grant.grantor))) {
+    const statements = after.grants
+      .filter((grant) => grant.grantor === grantor)
+      .map(({ statement }) => `\n  ${statement};`);
     say(
-      `LEFT: this login may not take away what "${grantor}" granted. As "${grantor}": ${statement};`,
+      `LEFT: this login may not take away what "${grantor}" granted. As "${grantor}":${statements.join("")}`,
     );
   }
   return after.grants.length === 0;
