@@ -62,8 +62,8 @@ export async function checkRemovable(client: Client): Promise<void> {
 
 async function engineProcesses(client: Client): Promise<string[]> {
   const { rows } = await client.query<{ line: string }>(
-    `select pg_catalog.format('%s (%s connections, login %s, from %s)', a.application_name, count(*), a.usename,
-       coalesce(host(a.client_addr), 'this machine or unknown')) as line
+    `select pg_catalog.format('%s (login %s, from %s, connections: %s)', a.application_name, a.usename,
+       coalesce(host(a.client_addr), 'this machine or unknown'), count(*)) as line
      from pg_catalog.pg_stat_activity a
      where a.datname = current_database() and a.application_name like 'nexus-%' and a.pid <> pg_catalog.pg_backend_pid()
      group by a.application_name, a.usename, a.client_addr order by 1`,
