@@ -81,13 +81,17 @@ describe("taking the engine off", () => {
     await pos.as(url, async (sale) => {
       await sale.query("drop trigger nexus_sale_truncate on public.ventas");
       await sale.query("revoke all on public.users from nexus_owner");
+      await sale.query("revoke usage on schema public from public");
       assert.deepEqual(await missing(sale), [
+        { it: "grant usage on schema public to nexus_owner" },
+        { it: "grant usage on schema public to nexus_worker" },
         { it: "grant select (id, is_active, tienda_id) on public.users to nexus_owner" },
       ]);
       await sale.query("begin; lock table public.ventas in row exclusive mode");
       const locks = { migration: 300, triggers: 300, index: 300 };
       assert.equal(await prepareDatabase(url, log, { locks }), false);
       assert.deepEqual(await pos.as(url, missing), []);
+      await sale.query("commit; grant usage on schema public to public");
     });
     assert.ok(await prepareDatabase(url, log));
     same(onTables(await onPos()), onTables(attached));
