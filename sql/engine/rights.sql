@@ -66,6 +66,9 @@ as $$
     union all
     select 'nexus_owner', 'users', 'select', array['id', 'is_active', 'tienda_id']
   )
+  select format('grant usage on schema public to %I', r) from unnest(array['nexus_owner', 'nexus_worker']) r
+  where not has_schema_privilege(r, 'public', 'usage')
+  union all
   select format('grant %s on public.%I to %I',
     w.privilege || coalesce(' (' || array_to_string(w.columns, ', ') || ')', ''), w.relation, w.role)
   from wanted w

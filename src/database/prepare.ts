@@ -115,6 +115,12 @@ async function prepare(
     });
     await atStep("queue", () => migrateGraphileWorker(ownerUrl, log));
     await atStep("rights", () => client.query("select nexus_engine.set_rights()"));
+    // Not left to attach(), which a busy POS keeps waiting.
+    await atStep("rights", () =>
+      client.query(
+        "select nexus_engine.grant_pos_tables() where not exists (select from nexus_engine.detached)",
+      ),
+    );
     say("queue: graphile_worker is up to date");
     if (demo) await loadDemoData(client, log);
     return await atStep("triggers", () =>
