@@ -193,7 +193,13 @@ describe("a suspended worker", () => {
          where i.tienda_id = $1 and i.is_active order by 1, 2`,
       );
     await until("all is told", async () => isDeepStrictEqual(await active(), wanted));
-    await until("the jobs are done", async () => (await jobsLeft(db.pool)).length === 0);
+    await until("the jobs are done", async () => {
+      // What met several suspensions waits for its next attempt as long as after as many failures.
+      await db.pool.query(
+        "update graphile_worker._private_jobs set run_at = now() where locked_by is null and run_at > now()",
+      );
+      return (await jobsLeft(db.pool)).length === 0;
+    });
     assert.deepEqual(await active(), wanted);
     await rollUp(pool);
     assert.deepEqual(await rollupRows(db.pool), await rowsOfTickets(db.pool));
