@@ -62,6 +62,8 @@ as $$
   select
 $$;
 
+drop function if exists nexus_engine.lock_pos_tables_within(text, interval);
+
 create or replace function nexus_engine.wanted_ceiling() returns double precision
 language sql stable
 as $$

@@ -141,9 +141,9 @@ export async function migrate(
       if (isDetached) return isChanged(file) && !makesView.test(file.text);
       return isChanged(file) || missing.length > 0 || !done.has(firstWithTexts);
     };
-    await applyFiles(files.filter(isWanted));
+    await applyFiles(files.filter(isWanted), true);
     const kept = [...files, await sqlFile(posProblemsFile)];
-    for (const file of kept) await keepText(client, file);
+    await keepTexts(client, kept);
     await client.query(
       "delete from nexus_engine.migration where name not like 'migrations/%' and name <> all ($1)",
       [kept.map(({ name }) => name)],
@@ -153,13 +153,14 @@ export async function migrate(
     if (applied.size > 0) log.info({ applied: applied.size }, "the database is up to date");
     return { applied: [...applied] };
 
-    async function applyFiles(wanted: SqlFile[]): Promise<void> {
+    async function applyFiles(wanted: SqlFile[], mayDropViews: boolean): Promise<void> {
       for (const file of wanted) {
         await client.query("savepoint file; set local role nexus_owner");
         try {
           await run(file);
         } catch (error) {
-          if (!(error instanceof Error) || sqlState(error.cause) !== otherColumns) throw error;
+          const isOther = error instanceof Error && sqlState(error.cause) === otherColumns;
+          if (!isOther || !mayDropViews) throw error;
           // The file detach.sql, which has the function, comes before all that make such views.
           await client.query("rollback to savepoint file");
           await explainLocks(client, connectionString, "our views", () =>
@@ -167,7 +168,7 @@ export async function migrate(
               "select nexus_engine.try_for_locks('select nexus_engine.drop_bound_objects()')",
             ),
           );
-          return applyFiles(files);
+          return applyFiles(files, false);
         }
         await client.query("release savepoint file");
         applied.add(file.name);
@@ -227,11 +228,12 @@ async function record(client: Client, file: SqlFile): Promise<void> {
 }
 
 /** Those of older databases have none yet; those of detached ones may not have been applied. */
-async function keepText(client: Client, file: SqlFile): Promise<void> {
+async function keepTexts(client: Client, files: SqlFile[]): Promise<void> {
   await client.query(
-    `insert into nexus_engine.migration as m (name, sha256, text) values ($1, $2, $3)
+    `insert into nexus_engine.migration as m (name, sha256, text)
+     select * from unnest($1::text[], $2::text[], $3::text[])
      on conflict (name) do update set sha256 = excluded.sha256, text = excluded.text
        where m.text is distinct from excluded.text`,
-    [file.name, file.sha256, file.text],
+    [files.map((f) => f.name), files.map((f) => f.sha256), files.map((f) => f.text)],
   );
 }

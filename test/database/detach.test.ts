@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { after, before, describe, it } from "node:test";
 import { prepareDatabase } from "../../src/database/prepare.ts";
 import { createLog } from "../../src/log.ts";
-import { startApi } from "../graphql/api.ts";
+import { type Api, startApi } from "../graphql/api.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addStore, addUser, reconcile } from "../support/fixtures.ts";
 
@@ -13,10 +13,15 @@ const attach = "select nexus_engine.attach()";
 
 describe("detach() and attach()", () => {
   let db: TestDatabase;
+  let api: Api;
   before(async () => {
     db = await createTestDatabase();
+    api = await startApi(db);
   });
-  after(() => db.drop());
+  after(async () => {
+    await api?.close();
+    await db.drop();
+  });
 
   it("name what the POS took away or changed of what we need, and nothing is changed then", async () => {
     await db.pool.query(detach);
@@ -49,7 +54,6 @@ describe("detach() and attach()", () => {
     const worker = db.poolAs("nexus_worker");
     const store = await addStore(db.pool);
     const user = await addUser(db.pool, store);
-    const api = await startApi(db);
     const passing = async () =>
       (await db.pool.query("select nexus_engine.is_passing('42P01') as passing")).rows[0].passing;
     assert.equal(await passing(), false);
@@ -63,7 +67,6 @@ describe("detach() and attach()", () => {
     assert.equal(code, "UNAVAILABLE");
     await db.pool.query(attach);
     assert.equal((await api.ask(user, "{ insights { nodes { tipo } } }")).code, undefined);
-    await api.close();
   });
 
   it("may be called by many at once", async () => {

@@ -197,4 +197,32 @@ describe("a migration of the POS between detach() and attach()", () => {
       }
     });
   }
+
+  it("fails no till that stays connected, with detach() or where it takes none", async () => {
+    const till = await db.pool.connect();
+    const changeLines = `update public.detalles_venta set subtotal = subtotal + 1 where producto_id = '${product}'`;
+    const work = `
+      ${changeLines};
+      update public.ventas set total = total + 1 where tienda_id = '${store}';
+      update public.productos set stock_actual = 3, nombre = nombre || '.' where id = '${product}';
+      update public.productos set stock_actual = 50 where id = '${product}'`;
+    try {
+      await till.query(work);
+      await db.pool.query("alter table public.detalles_venta alter subtotal type numeric(14, 2)");
+      await rollUp(worker);
+      await till.query(changeLines);
+      await rollUp(worker);
+      assert.deepEqual(await rollupRows(db.pool), await rowsOfTickets(db.pool));
+      await db.pool.query(detach);
+      await till.query(work);
+      await db.pool.query(alterations[0]?.[1] ?? "");
+      await till.query(work);
+      await db.pool.query(attach);
+      await till.query(work);
+      await catchUp();
+      assert.deepEqual(await rollupRows(db.pool), await rowsOfTickets(db.pool));
+    } finally {
+      till.release();
+    }
+  });
 });
