@@ -108,14 +108,13 @@ async function bench(url: string): Promise<void> {
     await engine?.stop();
     await phase(all, "the POS alone, once more, detached");
     await traffic.stop();
-    engine = await startEngine(url);
+    print(all.phases, traffic, watch.waits);
     await operator.query("select nexus_engine.attach()");
+    engine = await startEngine(url);
     const left = await caughtUp(pos);
     // The outbox is drained all the time, but by no job.
     await sleep(1_000);
-    const found = await audit(operator);
-    print(all.phases, traffic, watch.waits);
-    printAudit(found, left);
+    printAudit(await audit(operator), left);
   } finally {
     await engine?.stop();
     await traffic.stop();

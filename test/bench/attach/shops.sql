@@ -11,7 +11,7 @@ from generate_series(1, 200) t, generate_series(1, 100) p;
 
 insert into public.insights (id, tipo, mensaje, nivel_urgencia, is_active, extra_data, tienda_id)
 select gen_random_uuid(), 'STOCK_BAJO', 'Quedan 5', 'ALTA', true,
-  jsonb_build_object('producto_id', md5('attach producto ' || t || ' ' || p), 'stock_actual', 5), md5('attach tienda ' || t)::uuid
+  jsonb_build_object('producto_id', md5('attach producto ' || t || ' ' || p)::uuid, 'stock_actual', 5), md5('attach tienda ' || t)::uuid
 from generate_series(1, 200) t, generate_series(10, 30, 10) p;
 
 insert into public.ventas (id, fecha, total, metodo_pago, created_at, status_pago, tienda_id)
