@@ -52,7 +52,10 @@ describe("the POS beside the engine", () => {
   const steps = fc.array(step, { minLength: 15, maxLength: 40, size: "max" });
 
   it("is answered as if it were alone, and the engine ends in what a recomputation gives", async (t) => {
-    await holdsAlways(t, fc.asyncProperty(steps, liveThrough), 4);
+    const property = fc.asyncProperty(steps, liveThrough);
+    if (process.env.PROPERTY_SECONDS) await holdsAlways(t, property, 0);
+    // A run has about a thousand statements, on two databases: counted, so that a busy machine does as many.
+    else await fc.assert(property, { numRuns: 3, endOnFailure: true });
   });
 
   async function liveThrough(all: Step[]): Promise<void> {
