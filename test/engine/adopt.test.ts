@@ -290,6 +290,56 @@ describe("one alert a product, whoever made it", () => {
     assert.equal((await active()).length, 2);
   });
 
+  it("keeps dismissed what was dismissed after a forced refresh, though it looks only later", async () => {
+    for (const stock of [8, 7, 6]) await addProduct(db.pool, store, { stock });
+    await pass();
+    const [first] = await active();
+    await setSettings(db.pool, store, { low_stock_threshold: 20 });
+    await addProduct(db.pool, store, { stock: 15 });
+    await pass();
+    await pos.refresh({ force: true });
+    // Ours alone: a script shows it again, and it is dismissed at once.
+    const own = (await all()).find(({ extra_data }) => extra_data.stock_actual === 15)
+      ?.id as string;
+    await db.pool.query("update public.insights set is_active = true where id = $1", [own]);
+    await pos.dismiss(own);
+    await later();
+    await drainOutbox(worker);
+    const now = (await active()).map(({ id }) => id);
+    assert.equal(now.length, 3);
+    assert.ok(!now.includes(own) && !now.includes(first?.id as string));
+  });
+
+  it("leaves a dismissed summary dismissed after a forced refresh", async () => {
+    for (const stock of [8, 7]) await addProduct(db.pool, store, { stock });
+    await addSale(db.pool, store, { fecha: "2026-11-10T15:00:00Z", total: 500 });
+    const at = new Date("2026-11-10T23:30:00Z");
+    await pass(at);
+    const summary = (await active()).find(({ tipo }) => tipo === "VENTAS_DIARIAS")?.id as string;
+    await pos.dismiss(summary);
+    await drainOutbox(worker);
+    await pos.refresh({ force: true, at });
+    await drainOutbox(worker, 250, at);
+    await later();
+    await drainOutbox(worker, 250, at);
+    assert.deepEqual(await types(), ["STOCK_BAJO", "STOCK_BAJO"]);
+  });
+
+  it("keeps dismissed what had been cleared, was told as worse and is dismissed then", async () => {
+    const low = await addProduct(db.pool, store, { stock: 8 });
+    await pass();
+    await pos.clearAll();
+    await drainOutbox(worker);
+    await setStock(db.pool, low, 2);
+    await drainOutbox(worker);
+    await pos.dismiss((await active())[0]?.id as string);
+    await drainOutbox(worker);
+    await later();
+    await pos.refresh();
+    await drainOutbox(worker);
+    assert.deepEqual(await active(), []);
+  });
+
   it("shows the summary again that a forced refresh archived and the POS did not make", async () => {
     await addProduct(db.pool, store, { stock: 5 });
     await addSale(db.pool, store, { fecha: "2026-11-10T15:00:00Z", total: 500 });
@@ -388,6 +438,7 @@ describe("one alert a product, whoever made it", () => {
       await addInsight("PRODUCTO_POPULAR", null, new Date());
       await drainOutbox(worker);
       assert.deepEqual(await types(), ["PRODUCTO_POPULAR", "STOCK_BAJO", "STOCK_BAJO"]);
+      assert.deepEqual(await marks(), []);
     } finally {
       await db.pool.query("update nexus_engine.insight_type set enabled = true");
     }
@@ -441,6 +492,29 @@ describe("one alert a product, whoever made it", () => {
       await db.pool.query("alter table nexus_engine.away rename to insight_mark");
     }
     assert.deepEqual(await all(), []);
+  });
+
+  it("leaves a closed store alone, and forgets what is gone", async () => {
+    await addProduct(db.pool, store, { stock: 0 });
+    await pass();
+    await db.pool.query("update public.tiendas set is_active = false where id = $1", [store]);
+    await pos.refresh();
+    await drainOutbox(worker);
+    assert.deepEqual(await types(), ["PRODUCTO_SIN_STOCK", "STOCK_BAJO"]);
+    assert.deepEqual(await marks(), []);
+    await db.pool.query("update public.tiendas set is_active = true where id = $1", [store]);
+    await pass();
+    assert.deepEqual(await types(), ["PRODUCTO_SIN_STOCK"]);
+    const repeats = async () =>
+      (
+        await db.pool.query("select from nexus_engine.repeated_insight where tienda_id = $1", [
+          store,
+        ])
+      ).rowCount;
+    assert.equal(await repeats(), 1);
+    await pos.clearAll();
+    await worker.query("select nexus_engine.purge(now(), '180 days', 1000)");
+    assert.equal(await repeats(), 0);
   });
 
   it("waits for no row that the POS holds, and mends it afterwards", async () => {
