@@ -164,16 +164,23 @@ $$;
 -- and what the store has muted, is archived.
 create or replace function nexus_engine.foreign_insights(p_tiendas uuid[], p_marks bigint[], p_as_of timestamptz)
 returns nexus_engine.foreign_insight[]
-language plpgsql set plan_cache_mode = force_custom_plan set enable_seqscan = off
+language plpgsql set plan_cache_mode = force_custom_plan set enable_seqscan = off set enable_nestloop = off
 as $$
 declare
-  ids uuid[] := array(
-    select distinct m.insight_id from nexus_engine.insight_mark m
-    where m.tienda_id = any (p_tiendas) and m.id = any (p_marks) and m.what = 'active');
+  ids uuid[];
+  noted_at timestamptz[];
+  -- The only ones that stores had, see note_taken_away: few, and not looked for in all notes of a store.
+  only_ones nexus_engine.insight_mark[] := array(
+    select m from nexus_engine.insight_mark m where m.tienda_id = any (p_tiendas) and m.what = 'dismissed');
   -- As a variable, so that it is looked up by hash.
   known uuid[];
 begin
-  if cardinality(ids) = 0 then
+  select array_agg(m.insight_id), array_agg(m.at) into ids, noted_at
+  from (
+    select k.insight_id, max(k.at) as at from nexus_engine.insight_mark k
+    where k.tienda_id = any (p_tiendas) and k.id = any (p_marks) and k.what = 'active' group by k.insight_id
+  ) m;
+  if ids is null then
     return '{}';
   end if;
   known := array(
@@ -187,8 +194,8 @@ begin
         when o.subject is null then 'open'
         when shown.is_active then case when n.created_at >= shown.created_at then 'replace' else 'archive' end
         when o.cleared or exists (
-          select from nexus_engine.insight_mark only_one
-          where only_one.tienda_id = n.tienda_id and only_one.what = 'dismissed' and only_one.insight_id = o.insight_id
+          select from unnest(only_ones) only_one
+          where only_one.insight_id = o.insight_id
             and n.noted_at between only_one.at and only_one.at + interval '3 seconds') then 'replace'
         else 'archive'
       end)::nexus_engine.foreign_insight
@@ -211,10 +218,7 @@ begin
         cross join lateral (
           select k.muted_types from nexus_engine.store k where k.tienda_id = i.tienda_id and k.is_active offset 0
         ) s
-        cross join lateral (
-          select max(m.at) as at from nexus_engine.insight_mark m
-          where m.tienda_id = i.tienda_id and m.insight_id = i.id and m.what = 'active' offset 0
-        ) noted
+        join unnest(ids, noted_at) noted (id, at) on noted.id = i.id
         where i.id = any (ids) and i.id <> all (known) and i.is_active
       ) f
     ) n
@@ -285,7 +289,7 @@ end;
 $$;
 
 -- Remembers these archived insights, for which others stand or nothing should, and deletes those of the same
--- subjects that were remembered before.
+-- subjects that earlier transactions remembered.
 create or replace function nexus_engine.remember_repeats(p_repeats nexus_engine.insight_ref[]) returns void
 language plpgsql set plan_cache_mode = force_custom_plan set enable_seqscan = off
 as $$
@@ -298,13 +302,15 @@ begin
   from (select distinct r.tienda_id, r.tipo, r.subject from unnest(p_repeats) r) r
   cross join lateral (
     select b.ctid, b.insight_id from nexus_engine.repeated_insight b
-    where b.tienda_id = r.tienda_id and b.tipo = r.tipo and b.subject = r.subject offset 0
+    where b.tienda_id = r.tienda_id and b.tipo = r.tipo and b.subject = r.subject
+      and b.xid <> pg_current_xact_id() offset 0
   ) k;
   delete from nexus_engine.repeated_insight b where b.ctid = any (earlier);
   delete from public.insights i
   where i.id = any (earlier_ids) and i.id <> all (ids) and not i.is_active and i.extra_data ? 'resuelto_at';
   insert into nexus_engine.repeated_insight (tienda_id, tipo, subject, insight_id)
-  select distinct r.* from unnest(p_repeats) r;
+  select distinct r.tienda_id, r.tipo, r.subject, r.insight_id from unnest(p_repeats) r
+  on conflict do nothing;
 end;
 $$;
 

@@ -26,6 +26,7 @@ create table nexus_engine.repeated_insight (
   tipo text not null,
   subject text not null,
   insight_id uuid not null,
+  xid xid8 not null default pg_current_xact_id(),
   primary key (tienda_id, tipo, subject, insight_id)
 );
 
