@@ -58,11 +58,15 @@ begin
 end;
 $$;
 
--- Those of these stores of which no stock type was told since the triggers are there, or the nightly check was.
+-- Those of these stores of which no stock type was told since the triggers are there, or the nightly check was. All
+-- of them while what others write is not noted.
 create or replace function nexus_engine.unseen_stores(p_tiendas uuid[]) returns uuid[]
 language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
 begin
+  if not nexus_engine.product_insights_known() then
+    return p_tiendas;
+  end if;
   return array(
     select t from unnest(p_tiendas) t
     where not exists (select from nexus_engine.stock_told k where k.tienda_id = t offset 0));
@@ -88,7 +92,8 @@ begin
     return;
   end if;
   begin
-    perform nexus_engine.note_taken_away(p_tiendas, marks, p_as_of);
+    perform nexus_engine.note_cleared(p_tiendas, marks);
+    perform nexus_engine.note_archived(p_tiendas, marks);
     select a.opened, a.announced into opened, announced
     from nexus_engine.apply_verdicts(nexus_engine.foreign_insights(p_tiendas, marks, p_as_of), p_as_of) a;
     select f.tiendas, f.announced into gone from nexus_engine.forget_refreshed(p_tiendas, marks) f;
@@ -106,51 +111,81 @@ begin
 end;
 $$;
 
--- What the POS archived or deleted. One transaction that archives several is its forced refresh: nothing of the
--- store counts as dismissed any more. One by one they are dismissed; the only one that a store had may be either,
--- and is remembered for as long as such a refresh takes. What it deletes while it is active is cleared: not told
--- again, but what the POS itself writes of it stays.
-create or replace function nexus_engine.note_taken_away(p_tiendas uuid[], p_marks bigint[], p_as_of timestamptz)
-returns void
-language plpgsql set plan_cache_mode = force_custom_plan set enable_seqscan = off set enable_nestloop = off
+-- What the POS deletes while it is active is cleared: not told again, but what the POS itself writes of it stays.
+create or replace function nexus_engine.note_cleared(p_tiendas uuid[], p_marks bigint[]) returns void
+language plpgsql set plan_cache_mode = force_custom_plan set enable_seqscan = off
 as $$
 declare
   deleted uuid[] := array(
     select m.insight_id from nexus_engine.insight_mark m
     where m.tienda_id = any (p_tiendas) and m.id = any (p_marks) and m.what = 'deleted');
-  refreshes xid8[];
-  refreshed uuid[];
-  taken uuid[];
-  others uuid[];
 begin
   if cardinality(deleted) > 0 then
     update nexus_engine.open_insight o set cleared = true
     where o.tienda_id = any (p_tiendas) and o.insight_id = any (deleted) and not o.cleared;
   end if;
+end;
+$$;
 
-  select array_agg(distinct r.xid), array_agg(distinct r.tienda_id) into refreshes, refreshed
-  from (
-    select m.tienda_id, m.xid from nexus_engine.insight_mark m
-    where m.tienda_id = any (p_tiendas) and m.id = any (p_marks) and m.what = 'archived'
-    group by m.tienda_id, m.xid having count(distinct m.insight_id) > 1
-  ) r;
-  update nexus_engine.insight_mark m set what = 'dismissed'
-  where m.tienda_id = any (p_tiendas) and m.id = any (p_marks) and m.what = 'archived' and m.was_last
-    and m.xid <> all (coalesce(refreshes, '{}'));
-  if refreshed is null then
-    return;
-  end if;
-  taken := array(
+-- What the POS archived: one by one they are dismissed. One transaction that archives several is its forced refresh,
+-- since which nothing of the store counts as dismissed, until it is again. The only one that a store had may be either,
+-- and is remembered for as long as such a refresh takes.
+create or replace function nexus_engine.note_archived(p_tiendas uuid[], p_marks bigint[]) returns void
+language plpgsql set plan_cache_mode = force_custom_plan set enable_seqscan = off
+as $$
+declare
+  refreshes xid8[];
+  singles uuid[];
+  written uuid[] := array(
     select m.insight_id from nexus_engine.insight_mark m
-    where m.tienda_id = any (refreshed) and m.id = any (p_marks) and m.xid = any (refreshes));
-  -- Those that are shown, and those dismissed since, before this was noticed.
+    where m.tienda_id = any (p_tiendas) and m.id = any (p_marks) and m.what = 'active');
+  others uuid[];
+begin
+  select array_agg(distinct a.xid) filter (where a.insights > 1), array_agg(distinct a.tienda_id) filter (where a.insights = 1)
+  into refreshes, singles
+  from (
+    select m.tienda_id, m.xid, count(distinct m.insight_id) as insights from nexus_engine.insight_mark m
+    where m.tienda_id = any (p_tiendas) and m.id = any (p_marks) and m.what = 'archived' group by m.tienda_id, m.xid
+  ) a;
+  if singles is not null then
+    others := array(
+      select distinct i.tienda_id from public.insights i
+      where i.tienda_id = any (singles) and i.is_active and i.id <> all (written));
+    update nexus_engine.insight_mark m set what = 'dismissed'
+    where m.tienda_id = any (singles) and m.tienda_id <> all (others) and m.id = any (p_marks) and m.what = 'archived'
+      and m.xid <> all (coalesce(refreshes, '{}'));
+  end if;
+  if refreshes is not null then
+    perform nexus_engine.note_refreshed(p_tiendas, p_marks, refreshes);
+  end if;
+end;
+$$;
+
+-- After these transactions of the POS, its forced refreshes: what is not shown, and was not dismissed since, is
+-- as if cleared. Of summaries only what was shown until then: those that were dismissed are never told again.
+create or replace function nexus_engine.note_refreshed(p_tiendas uuid[], p_marks bigint[], p_refreshes xid8[])
+returns void
+language plpgsql set plan_cache_mode = force_custom_plan set enable_seqscan = off set enable_nestloop = off
+as $$
+declare
+  refreshed uuid[];
+  refreshed_at timestamptz[];
+  taken uuid[] := array(
+    select m.insight_id from nexus_engine.insight_mark m
+    where m.tienda_id = any (p_tiendas) and m.id = any (p_marks) and m.xid = any (p_refreshes));
+  others uuid[];
+begin
+  select array_agg(r.tienda_id), array_agg(r.at) into refreshed, refreshed_at
+  from (
+    select m.tienda_id, max(m.at) as at from nexus_engine.insight_mark m
+    where m.tienda_id = any (p_tiendas) and m.id = any (p_marks) and m.xid = any (p_refreshes) group by m.tienda_id
+  ) r;
   others := array(
     select i.id from public.insights i where i.tienda_id = any (refreshed) and i.is_active
     union all
-    select m.insight_id from nexus_engine.insight_mark m
-    where m.tienda_id = any (refreshed) and m.id = any (p_marks) and m.what in ('archived', 'dismissed')
-      and m.xid <> all (refreshes));
-  -- Of summaries only what was shown until then: those that were dismissed are never told again.
+    select m.insight_id from unnest(refreshed, refreshed_at) r (tienda_id, at)
+    join nexus_engine.insight_mark m on m.tienda_id = r.tienda_id and m.at > r.at
+    where m.tienda_id = any (refreshed) and m.id = any (p_marks) and m.what in ('archived', 'dismissed'));
   update nexus_engine.open_insight o set cleared = true
   from nexus_engine.insight_type it
   where o.tienda_id = any (refreshed) and not o.cleared and it.tipo = o.tipo
@@ -169,7 +204,7 @@ as $$
 declare
   ids uuid[];
   noted_at timestamptz[];
-  -- The only ones that stores had, see note_taken_away: few, and not looked for in all notes of a store.
+  -- The only ones that stores had, see note_archived: few, and not looked for in all notes of a store.
   only_ones nexus_engine.insight_mark[] := array(
     select m from nexus_engine.insight_mark m where m.tienda_id = any (p_tiendas) and m.what = 'dismissed');
   -- As a variable, so that it is looked up by hash.

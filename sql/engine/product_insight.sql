@@ -37,9 +37,8 @@ begin
   if becomes is null or current_setting('nexus.reconciles', true) = 'on' then
     return null;
   end if;
-  insert into nexus_engine.insight_mark (tienda_id, insight_id, what, was_last)
-  values (coalesce(new.tienda_id, old.tienda_id), coalesce(new.id, old.id), becomes, becomes = 'archived' and not exists (
-    select from public.insights i where i.tienda_id = new.tienda_id and i.is_active));
+  insert into nexus_engine.insight_mark (tienda_id, insight_id, what)
+  values (coalesce(new.tienda_id, old.tienda_id), coalesce(new.id, old.id), becomes);
   perform nexus_engine.ring_drains();
   return null;
 exception when others then

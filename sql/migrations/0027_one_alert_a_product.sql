@@ -10,9 +10,7 @@ create table nexus_engine.insight_mark (
   -- active: written so. archived, deleted: it was active. dismissed: the only one a store had, archived by itself.
   -- refreshed: the store's active ones were archived together, and those that the POS does not make again are told anew.
   what text not null check (what in ('active', 'archived', 'deleted', 'dismissed', 'refreshed')),
-  -- Of an archived one: its transaction, and whether the store had no active one after it.
   xid xid8 not null default pg_current_xact_id(),
-  was_last boolean not null default false,
   at timestamptz not null default clock_timestamp()
 );
 create index insight_mark_tienda on nexus_engine.insight_mark (tienda_id, id);

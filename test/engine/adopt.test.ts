@@ -115,6 +115,15 @@ describe("one alert a product, whoever made it", () => {
     await runJobs(worker);
     await drainOutbox(worker);
     assert.equal((await active()).length, 1);
+    // While it cannot be noted, each pass looks.
+    await db.pool.query("alter table public.insights disable trigger nexus_insight_change");
+    try {
+      await addInsight("STOCK_BAJO", low, hoursAgo(-2));
+      await pass();
+      assert.equal((await active()).length, 1);
+    } finally {
+      await db.pool.query("alter table public.insights enable trigger nexus_insight_change");
+    }
   });
 
   it("lets the POS refresh beside it: it finds ours, and what it adds is adopted or archived", async () => {
@@ -311,6 +320,28 @@ describe("one alert a product, whoever made it", () => {
     const now = (await active()).map(({ id }) => id);
     assert.equal(now.length, 3);
     assert.ok(!now.includes(own) && !now.includes(first?.id as string));
+  });
+
+  it("takes a dismissal before a forced refresh for none, though it looks only after it", async () => {
+    for (const stock of [8, 7, 6]) await addProduct(db.pool, store, { stock });
+    await pass();
+    await pos.dismiss((await active())[0]?.id as string);
+    await pos.refresh({ force: true });
+    await drainOutbox(worker);
+    assert.equal((await active()).length, 3);
+  });
+
+  it("takes one of two for dismissed, however soon the POS refreshes", async () => {
+    for (const stock of [8, 7]) await addProduct(db.pool, store, { stock });
+    await pass();
+    const [one, two] = await active();
+    await pos.dismiss(one?.id as string);
+    await pos.refresh();
+    await drainOutbox(worker);
+    assert.deepEqual(
+      (await active()).map(({ id }) => id),
+      [two?.id],
+    );
   });
 
   it("leaves a dismissed summary dismissed after a forced refresh", async () => {
