@@ -561,6 +561,29 @@ describe("one alert a product, whoever made it", () => {
     assert.equal(await repeats(), 0);
   });
 
+  it("stops no other alert where it cannot decide", async () => {
+    const low = await addProduct(db.pool, store, { stock: 4 });
+    const other = await addProduct(db.pool, store, { stock: 60 });
+    await pass();
+    const name = "nexus_engine.foreign_insights(uuid[], bigint[], timestamptz)";
+    await db.pool.query(`alter function ${name} rename to away`);
+    try {
+      await addInsight("STOCK_BAJO", low, hoursAgo(-1));
+      await setStock(db.pool, other, 3);
+      await drainOutbox(worker);
+      assert.equal((await active()).length, 3);
+      await pass();
+    } finally {
+      await db.pool.query(
+        "alter function nexus_engine.away(uuid[], bigint[], timestamptz) rename to foreign_insights",
+      );
+    }
+    // The nightly check finds what was left.
+    await worker.query("select nexus_engine.note_product_insights()");
+    await drainOutbox(worker);
+    assert.equal((await active()).length, 2);
+  });
+
   it("waits for no row that the POS holds, and mends it afterwards", async () => {
     const low = await addProduct(db.pool, store, { stock: 5 });
     await pass(hoursAgo(30));
