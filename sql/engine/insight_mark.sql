@@ -69,7 +69,8 @@ begin
 end;
 $$;
 
--- What the POS deletes while it is active is cleared: not told again, but what the POS itself writes of it stays.
+-- What the POS deletes while it is active is cleared: not told again, but what the POS itself writes of it stays. What
+-- is active again, as after a restore, is not.
 create or replace function nexus_engine.note_cleared(p_tiendas uuid[], p_marks bigint[]) returns void
 language plpgsql set plan_cache_mode = force_custom_plan set enable_seqscan = off
 as $$
@@ -77,10 +78,18 @@ declare
   deleted uuid[] := array(
     select m.insight_id from nexus_engine.insight_mark m
     where m.tienda_id = any (p_tiendas) and m.id = any (p_marks) and m.what = 'deleted');
+  written uuid[] := array(
+    select m.insight_id from nexus_engine.insight_mark m
+    where m.tienda_id = any (p_tiendas) and m.id = any (p_marks) and m.what = 'active');
 begin
   if cardinality(deleted) > 0 then
     update nexus_engine.open_insight o set cleared = true
     where o.tienda_id = any (p_tiendas) and o.insight_id = any (deleted) and not o.cleared;
+  end if;
+  written := array(select i.id from public.insights i where i.id = any (written) and i.is_active);
+  if cardinality(written) > 0 then
+    update nexus_engine.open_insight o set cleared = false
+    where o.tienda_id = any (p_tiendas) and o.insight_id = any (written) and o.cleared;
   end if;
 end;
 $$;

@@ -436,6 +436,24 @@ describe("one alert a product, whoever made it", () => {
     for (const row of await active()) ours(row);
   });
 
+  it("keeps dismissed what was deleted and restored before it was dismissed", async () => {
+    for (const stock of [8, 7]) await addProduct(db.pool, store, { stock });
+    await pass();
+    const [row] = await active();
+    const restore = `insert into public.insights select * from jsonb_populate_record(null::public.insights, $1)`;
+    const { rows } = await db.pool.query(
+      "delete from public.insights i where id = $1 returning to_jsonb(i) as kept",
+      [row?.id],
+    );
+    await db.pool.query(restore, [rows[0].kept]);
+    await drainOutbox(worker);
+    assert.equal((await active()).length, 2);
+    await pos.dismiss(row?.id as string);
+    await pos.refresh();
+    await drainOutbox(worker);
+    assert.equal((await active()).length, 1);
+  });
+
   it("leaves away what our clearInsights deleted, though the POS makes it again, until it is forced", async () => {
     for (const stock of [8, 4]) await addProduct(db.pool, store, { stock });
     await pass();
