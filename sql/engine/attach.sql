@@ -21,8 +21,9 @@ as $$
     ('nexus_sale_truncate', 'public.ventas'::regclass, 'truncate', 'statement', null, 'on_sales_truncate'),
     ('nexus_line_update', 'public.detalles_venta'::regclass, 'update or delete', 'row', null, 'on_line_change'),
     ('nexus_line_truncate', 'public.detalles_venta'::regclass, 'truncate', 'statement', null, 'on_sales_truncate'),
-    ('nexus_insight_change', 'public.insights'::regclass, 'insert or update of id, tienda_id, extra_data', 'row',
-      'current_user <> ''nexus_worker'' and new.extra_data ->> ''producto_id'' is not null', 'on_insight_change')
+    ('nexus_insight_change', 'public.insights'::regclass,
+      'insert or delete or update of id, tienda_id, tipo, extra_data, is_active', 'row',
+      'current_user not in (''nexus_worker'', ''nexus_owner'')', 'on_insight_change')
 $$;
 
 -- Every trigger of ours that there is on the POS's tables.

@@ -14,19 +14,35 @@ begin
 end;
 $$;
 
--- After an insight with a product_id was written by another than the worker, whose insights open_insight
--- has (the trigger's condition). Cannot fail the write: what goes wrong is a warning.
+-- After an insight was written or deleted by another than the engine (the trigger's condition): its product is noted,
+-- and for the drain what became of it (see insight_mark). The mutations of the API, which run as nexus_owner, say
+-- themselves what they mean. Cannot fail the write: what goes wrong is a warning.
 create or replace function nexus_engine.on_insight_change() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
+declare
+  becomes text;
 begin
-  insert into nexus_engine.product_insight (producto_id, insight_id)
-  select p.producto_id, new.id from (select nexus_engine.producto_of(new.extra_data) as producto_id) p
-  where p.producto_id is not null
-  on conflict do nothing;
+  if tg_op <> 'DELETE' then
+    insert into nexus_engine.product_insight (producto_id, insight_id)
+    select p.producto_id, new.id from (select nexus_engine.producto_of(new.extra_data) as producto_id) p
+    where p.producto_id is not null
+    on conflict do nothing;
+  end if;
+  becomes := case
+    when tg_op = 'DELETE' then case when old.is_active then 'deleted' end
+    when new.is_active then 'active'
+    when old.is_active then 'archived' end;
+  -- A reconciler that a script calls is none of the others.
+  if becomes is null or current_setting('nexus.reconciles', true) = 'on' then
+    return null;
+  end if;
+  insert into nexus_engine.insight_mark (tienda_id, insight_id, what)
+  values (coalesce(new.tienda_id, old.tienda_id), coalesce(new.id, old.id), becomes);
+  perform nexus_engine.ring_drains();
   return null;
 exception when others then
-  raise warning 'nexus: the product of an insight was not noted: %', sqlerrm;
+  raise warning 'nexus: a change of an insight was not noted: %', sqlerrm;
   return null;
 end;
 $$;
@@ -84,6 +100,8 @@ begin
   on conflict do nothing;
   get diagnostics noted = row_count;
   insert into nexus_engine.product_insight_known default values on conflict do nothing;
+  -- For the drain, see sql/engine/adopt.sql.
+  perform nexus_engine.mark_foreign_insights(array(select t.id from public.tiendas t where t.is_active));
   return noted;
 end;
 $$;

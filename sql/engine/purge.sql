@@ -76,6 +76,9 @@ as $purges$
     $$delete from nexus_engine.product_insight k where (k.producto_id, k.insight_id) in (
       select c.producto_id, c.insight_id from nexus_engine.product_insight c
       where not exists (select from public.insights i where i.id = c.insight_id) limit $3)$$,
+    $$delete from nexus_engine.repeated_insight k where k.ctid = any (array(
+      select c.ctid from nexus_engine.repeated_insight c
+      where not exists (select from public.insights i where i.id = c.insight_id) limit $3))$$,
     -- Notes of what nobody computes: the store is closed, or has muted the type.
     $$delete from nexus_engine.sales_changed c where c.at < $1 - interval '8 days'$$,
     $$delete from nexus_engine.store_held_up h where h.retry_at < $1 - interval '1 day'$$,

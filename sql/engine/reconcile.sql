@@ -45,7 +45,8 @@ begin
   ),
   reopened as (
     update nexus_engine.open_insight o
-    set insight_id = c.new_id, nivel_urgencia = c.nivel_urgencia, content_hash = c.content_hash, since = p_as_of
+    set insight_id = c.new_id, nivel_urgencia = c.nivel_urgencia, content_hash = c.content_hash, since = p_as_of,
+      cleared = false
     from change c
     where c.new_id is not null
       and o.tienda_id = c.tienda_id and o.tipo = p_tipo and o.subject = c.subject
@@ -253,6 +254,8 @@ create or replace function nexus_engine.lock_stores(p_tiendas uuid[]) returns vo
 language plpgsql
 as $$
 begin
+  -- What this transaction writes to insights is ours, whoever runs it: see on_insight_change.
+  perform set_config('nexus.reconciles', 'on', true);
   perform pg_advisory_xact_lock(k.key)
   from (select nexus_engine.store_lock(t) as key from unnest(p_tiendas) t order by 1) k;
 end;
@@ -282,6 +285,7 @@ declare
   it record;
   done record;
   announced nexus_engine.announcement[];
+  adopted record;
 begin
   perform nexus_engine.require_read_committed('reconcile');
   if p_as_of is null then
@@ -301,11 +305,18 @@ begin
 
   perform nexus_engine.lock_stores(tiendas);
 
-  unsettled := nexus_engine.unsettled_stores(tiendas);
+  perform nexus_engine.mark_foreign_insights(nexus_engine.unseen_stores(tiendas));
+  select a.* into adopted from nexus_engine.adopt_insights(tiendas, p_as_of) a;
+  -- What was opened is compared with the rest of its store.
+  unsettled := array(
+    select u from unnest(nexus_engine.unsettled_stores(tiendas)) u
+    union select u from unnest(adopted.again) u
+    union select o.tienda_id from unnest(adopted.opened) o where o.tipo = any (nexus_engine.followed_types()));
   if cardinality(unsettled) > 0 then
     perform nexus_engine.update_stock_watch(unsettled, p_as_of);
   end if;
-  -- What the outbox has brought is told of every type that it brings up to date, asked for or not.
+  -- What the outbox has brought is told of every type that it brings up to date, asked for or not, and so is what
+  -- was opened.
   for it in
     select known.tipo, known.kind, k.is_followed, k.is_asked
     from nexus_engine.insight_type known
@@ -313,10 +324,13 @@ begin
       select known.tipo = any (nexus_engine.followed_types()) as is_followed,
         p_tipos is null or known.tipo = any (p_tipos) as is_asked
     ) k
-    where known.enabled and (k.is_asked or k.is_followed)
+    where known.enabled and (k.is_asked or k.is_followed
+      or known.tipo in (select o.tipo from unnest(adopted.opened) o))
     order by known.tipo
   loop
-    stores := case when it.is_asked then nexus_engine.untold_stores(it.tipo, tiendas, unsettled) else unsettled end;
+    stores := case when it.is_asked then nexus_engine.untold_stores(it.tipo, tiendas, unsettled)
+      when it.is_followed then unsettled
+      else array(select distinct o.tienda_id from unnest(adopted.opened) o where o.tipo = it.tipo) end;
     if cardinality(stores) = 0 then
       select 0 as inserted, 0 as updated, 0 as archived, 0 as failed into done;
     else
@@ -335,6 +349,7 @@ begin
       return query select it.tipo, done.inserted, done.updated, done.archived, done.failed;
     end if;
   end loop;
+  announced := nexus_engine.settle_insights(adopted.opened, adopted.announced || announced);
   -- Once for all types, so that a store is notified once.
   if cardinality(announced) > 0 then
     perform nexus_engine.announce(announced);

@@ -73,14 +73,11 @@ as $$
   where id = p_request_id and status in ('queued', 'running')
 $$;
 
--- What `force` means: whatever the owner dismissed and still holds is told again by the reconcile
--- that follows, and active rows of our types that the engine does not know, such as those of the
--- service that it replaces, are archived. Summaries of periods that the engine told stay as they are.
+-- What `force` means: whatever the owner dismissed and still holds is told again by the reconcile that
+-- follows, which also adopts what others wrote. Summaries of periods that the engine told stay as they are.
 create or replace function nexus_engine.forget_dismissals(p_tiendas uuid[], p_as_of timestamptz)
 returns void language plpgsql set search_path = pg_catalog, pg_temp set row_security = off
 as $$
-declare
-  announced nexus_engine.announcement[];
 begin
   -- The reconciler's own locks, taken before its memory is touched.
   perform nexus_engine.lock_stores(p_tiendas);
@@ -90,20 +87,6 @@ begin
   using nexus_engine.insight_type it
   where o.tienda_id = any (p_tiendas) and it.tipo = o.tipo and it.kind = 'state'
     and not exists (select from public.insights i where i.id = o.insight_id and i.is_active);
-
-  with archived as (
-    update public.insights i
-    set is_active = false,
-      extra_data = coalesce(i.extra_data, '{}') || jsonb_build_object('resuelto_at', nexus_engine.iso_utc(p_as_of))
-    from nexus_engine.insight_type it
-    where i.tienda_id = any (p_tiendas) and i.is_active and it.tipo = i.tipo
-      and not exists (select from nexus_engine.open_insight o where o.insight_id = i.id and o.tienda_id = i.tienda_id)
-    returning i.id, i.tienda_id
-  )
-  select array_agg(row(a.tienda_id, a.id, 'resolved')::nexus_engine.announcement) into announced from archived a;
-  if announced is not null then
-    perform nexus_engine.announce(announced);
-  end if;
 end;
 $$;
 

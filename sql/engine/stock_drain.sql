@@ -29,7 +29,8 @@ $$;
 -- Tells what the events say, in one short transaction, for stores that nobody else is reconciling.
 --   p_share: how many events of a store are looked at in one transaction. Stores with fewer are done
 --     together, those with the fewest first, p_limit events in all. A store whose thresholds changed (see
---     nexus_engine.stock_recheck) is looked at whole, and counts as p_share events.
+--     nexus_engine.stock_recheck) is looked at whole, and counts as p_share events. What others wrote to
+--     insights (insight_mark) counts as an event each.
 --   p_backlog: instead, one share of the store with the oldest event among those that have as many or
 --     more. The caller takes turns, so that each waits for one short transaction of the other.
 --   returns the events taken; whether there are backlogs; and whether a store had to be passed over.
@@ -57,6 +58,8 @@ begin
       union all
       select distinct r.tienda_id, p_share::bigint, false, 0::bigint
       from nexus_engine.stock_recheck r where r.seen_before is null
+      union all
+      select m.tienda_id, m.marks, false, 0::bigint from nexus_engine.stores_with_marks(p_share) m
     ) c
     left join nexus_engine.store_held_up h on h.tienda_id = c.tienda_id and h.work = 'stock'
     where h.retry_at is null or h.retry_at <= clock_timestamp()
@@ -101,19 +104,32 @@ declare
   whole uuid[] := case when nexus_engine.triggers_are_followed()
     then array(select r.tienda_id from nexus_engine.stock_recheck r where r.tienda_id = any (p_tiendas))
     else p_tiendas end;
+  tipos text[] := nexus_engine.followed_types();
+  adopted record;
+  -- Those of types that are compared by store.
+  others nexus_engine.insight_ref[] := '{}';
 begin
   begin
-    perform nexus_engine.tell_products(
-      nexus_engine.take_crossings(array(select t from unnest(p_tiendas) t where t <> all (whole)), p_share), p_as_of);
+    select a.* into adopted from nexus_engine.adopt_insights(p_tiendas, p_as_of) a;
+    perform nexus_engine.tell_adopted(
+      nexus_engine.take_crossings(array(select t from unnest(p_tiendas) t where t <> all (whole)), p_share),
+      adopted.opened, adopted.announced, p_as_of);
+    others := array(select o from unnest(adopted.opened) o where o.tipo <> all (tipos));
+    whole := whole || adopted.again || array(select distinct o.tienda_id from unnest(others) o);
   exception when others then
     if nexus_engine.is_passing(sqlstate) then
       raise;
     end if;
     raise warning 'nexus: crossings could not be told one by one, whole stores are reconciled: %', sqlerrm;
     whole := p_tiendas;
+    others := '{}';
   end;
   if cardinality(whole) > 0 then
-    perform nexus_engine.reconcile(nexus_engine.followed_types(), whole, p_as_of);
+    perform nexus_engine.reconcile(
+      tipos || array(select distinct o.tipo from unnest(others) o), whole, p_as_of);
+    if cardinality(others) > 0 then
+      perform nexus_engine.announce(nexus_engine.settle_insights(others, '{}'));
+    end if;
     -- The stores that the reconciler passes over, so that one that opens again finds its stock known.
     perform nexus_engine.update_stock_watch(array(
       select w from unnest(whole) w
@@ -136,9 +152,9 @@ begin
 end;
 $$;
 
--- Makes all stock insights about these products true, and announces what changed.
-create or replace function nexus_engine.tell_products(p_products nexus_engine.product_ref[], p_as_of timestamptz)
-returns void language plpgsql
+-- Makes all stock insights about these products true, and returns what to announce.
+create or replace function nexus_engine.products_told(p_products nexus_engine.product_ref[], p_as_of timestamptz)
+returns nexus_engine.announcement[] language plpgsql
 as $$
 declare
   announced nexus_engine.announcement[];
@@ -150,7 +166,40 @@ begin
   loop
     announced := announced || nexus_engine.reconcile_products(it.tipo, p_products, p_as_of);
   end loop;
-  -- Once for both, so that a store is notified once.
+  return announced;
+end;
+$$;
+
+-- The same, and announces it.
+create or replace function nexus_engine.tell_products(p_products nexus_engine.product_ref[], p_as_of timestamptz)
+returns void language sql
+as $$
+  select nexus_engine.tell_adopted(p_products, '{}', '{}', p_as_of)
+$$;
+
+-- The same of these products and of those of the insights that were opened (see adopt_insights), and announces it
+-- together with what became of those: a store is notified once.
+create or replace function nexus_engine.tell_adopted(
+  p_products nexus_engine.product_ref[], p_opened nexus_engine.insight_ref[],
+  p_announced nexus_engine.announcement[], p_as_of timestamptz
+) returns void language plpgsql
+as $$
+declare
+  opened nexus_engine.insight_ref[] := array(
+    select o from unnest(p_opened) o where o.tipo = any (nexus_engine.followed_types()));
+  products nexus_engine.product_ref[] := p_products;
+  announced nexus_engine.announcement[];
+begin
+  if cardinality(opened) > 0 then
+    products := array(
+      select row(p.tienda_id, p.producto_id)::nexus_engine.product_ref
+      from (
+        select p.tienda_id, p.producto_id from unnest(p_products) p
+        union select o.tienda_id, o.subject::uuid from unnest(opened) o
+      ) p);
+  end if;
+  announced := p_announced || nexus_engine.products_told(products, p_as_of);
+  announced := nexus_engine.settle_insights(opened, announced);
   if cardinality(announced) > 0 then
     perform nexus_engine.announce(announced);
   end if;

@@ -119,7 +119,7 @@ describe("from the worker's login to the POS's owner", () => {
       create operator public.= (function = public.same, leftarg = oid, rightarg = regnamespace)`);
     await enqueue();
     for (const client of [pos, db.pool]) {
-      // Of the service that the engine replaces, for forget_dismissals to archive.
+      // Of the POS's own, for the reconciler to archive.
       await client.query(
         "insert into public.insights (id, tipo, mensaje, nivel_urgencia, is_active, extra_data, created_at, tienda_id) values (gen_random_uuid(), 'STOCK_BAJO', '', 'ALTA', true, null, now(), $1)",
         [tienda],

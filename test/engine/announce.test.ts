@@ -123,13 +123,15 @@ describe("announcements", () => {
     assert.deepEqual(await announced(), [{ store, payload: { many: true } }]);
   });
 
-  it("name what `force` archives because the engine does not know it", async () => {
+  it("name what a pass archives because nobody knows what it is about", async () => {
     const { rows } = await db.pool.query<{ id: string }>(
       `insert into public.insights (id, tipo, mensaje, nivel_urgencia, is_active, created_at, tienda_id)
        values (gen_random_uuid(), 'STOCK_BAJO', 'x', 'ALTA', true, now(), $1) returning id`,
       [store],
     );
     await db.pool.query("select nexus_engine.forget_dismissals($1, $2)", [[store], asOf]);
+    assert.deepEqual(await announced(), []);
+    await reconcile(db.pool, [store], asOf);
     assert.deepEqual(await announced(), [{ store, payload: { resolved: [rows[0]?.id] } }]);
   });
 

@@ -5,11 +5,13 @@ import { addProduct, addStore, reconcile, setSettings } from "./fixtures.ts";
 
 /** Tables with a tienda_id that forget by themselves, by time or by what the POS does. */
 export const forgetful = [
+  "insight_mark",
   "late_ticket",
   "missing_product",
   "missing_store",
   "pos_clock",
   "refresh_request",
+  "repeated_insight",
   "sales_changed",
   "stock_event",
   "store_held_up",
