@@ -150,7 +150,7 @@ $$;
 -- Archives these insights, and of each subject deletes the one that was archived like this before.
 create or replace function nexus_engine.archive_repeats(p_repeats nexus_engine.insight_ref[], p_as_of timestamptz)
 returns nexus_engine.announcement[]
-language plpgsql set plan_cache_mode = force_custom_plan set enable_seqscan = off
+language plpgsql set row_security = off set plan_cache_mode = force_custom_plan set enable_seqscan = off
 as $$
 declare
   ids uuid[] := array(select r.insight_id from unnest(p_repeats) r);
@@ -175,7 +175,7 @@ $$;
 -- Remembers these archived insights, for which others stand or nothing should, and deletes those of the same
 -- subjects that earlier transactions remembered.
 create or replace function nexus_engine.remember_repeats(p_repeats nexus_engine.insight_ref[]) returns void
-language plpgsql set plan_cache_mode = force_custom_plan set enable_seqscan = off
+language plpgsql set row_security = off set plan_cache_mode = force_custom_plan set enable_seqscan = off
 as $$
 declare
   ids uuid[] := array(select r.insight_id from unnest(p_repeats) r);

@@ -97,8 +97,7 @@ $$;
 -- and views, from the texts of the files that made them, then our triggers. What happened
 -- without the triggers is found afterwards, by the job check_stock, and until then by passes that look at
 -- every product. Where the triggers on sales were missing, the rollups are made anew by the next roll_up, and
--- not read until then. Replaces the triggers of an earlier release; does nothing where all is there. Our
--- indexes come back with the next start.
+-- not read until then. Replaces the triggers of an earlier release; does nothing where all is there.
 -- Call it as a member of nexus_owner that owns the POS's tables or has the right TRIGGER on them. Nobody's sale
 -- waits for long: see nexus_engine.try_for_locks.
 -- Errors: NX006 where a column of the POS is missing or of another kind, with all of them; 42501 with the grants

@@ -1,9 +1,10 @@
 -- Taking everything of ours off the POS's tables, without owning them and with hardly anybody waiting.
 
 -- Takes away whatever of ours binds the POS's tables and columns, so that the POS may alter and drop them: our
--- triggers, with their functions, and the views that show its columns, with the functions that return rows of those;
--- also our indexes, where the caller owns the tables. Notes it: until attach() deletes the note the engine rests, a
--- start puts nothing back, and sales leave no trace with us. Repeating it changes nothing.
+-- triggers, with their functions, and the views that show its columns, with the functions that return rows of those.
+-- An index of ours binds nothing and stays, so that a migration of the POS does not cost building it anew. Notes it:
+-- until attach() deletes the note the engine rests, a start puts nothing back, and sales leave no trace with us.
+-- Repeating it changes nothing.
 -- Call it as a member of nexus_owner, in a transaction that ends soon: those who sell wait for that.
 -- Errors: 55P03 when the POS keeps its tables locked for long; 2BP01 where somebody else's view reads one of
 -- ours. Nothing is changed then.
@@ -99,11 +100,10 @@ begin
     perform nexus_engine.wait_until(ends_at);
     execute statement;
   end loop;
-  perform nexus_engine.drop_pos_indexes();
 end;
 $$;
 
--- Our indexes on the POS's tables, whose locks the caller has. They bind nothing: who does not own them leaves them.
+-- Our indexes on the POS's tables, for npm run detach, whose transaction has the locks. Who does not own them leaves them.
 create or replace function nexus_engine.drop_pos_indexes() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -155,7 +155,7 @@ begin
       end if;
     end;
     perform pg_sleep(pause * (0.75 + random() / 2));
-    pause := least(pause * 2, 5);
+    pause := least(pause * 2, 1);
   end loop;
 end;
 $$;

@@ -67,7 +67,17 @@ begin
 end;
 $$;
 
--- The same as one sentence for an operator; null when the engine may work.
+-- Whether our functions and views were made anew a moment ago, by attach() or by a new release: what began before may
+-- still miss them, or have planned for others.
+create or replace function nexus_engine.was_just_changed() returns boolean
+language sql stable security definer set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+    select from nexus_engine.migration m where m.text is not null and m.applied_at > now() - interval '10 seconds')
+$$;
+grant execute on function nexus_engine.was_just_changed() to nexus_server;
+
+-- suspension_details as one sentence for an operator; null when the engine may work.
 create or replace function nexus_engine.suspension() returns text
 language sql stable
 as $$

@@ -29,6 +29,7 @@ export async function detach(
   try {
     await client.query("select set_config('lock_timeout', $1, true)", [String(givesUpAfterMs)]);
     await client.query("select nexus_engine.detach()");
+    await client.query("select nexus_engine.drop_pos_indexes()");
     await revoke(client);
     await client.query("commit");
   } catch (cause) {

@@ -26,6 +26,8 @@ export type Suspension = {
 export type SuspensionWatch = {
   /** As of the last look, or undefined while the engine may work. */
   current(): Suspension | undefined;
+  /** As of the last look, whether our functions and views were made anew a moment ago. */
+  wasJustChanged(): boolean;
   /** Looks now. */
   look(): Promise<Suspension | undefined>;
   /** The suspension by which this error is explained, if it is by one; looks first. */
@@ -40,17 +42,20 @@ export const mayBeSuspended = (error: unknown) => explained.has(sqlState(error) 
 /** As the watch's explain says, by what it knows already. */
 export function explanation(
   error: unknown,
-  watch: Pick<SuspensionWatch, "current">,
+  watch: Pick<SuspensionWatch, "current" | "wasJustChanged">,
 ): Suspension | undefined {
   if (!mayBeSuspended(error)) return undefined;
-  return watch.current() ?? (isOfRowSecurity(error) ? momentary : undefined);
+  if (watch.current()) return watch.current();
+  if (isOfRowSecurity(error)) return hidden;
+  return watch.wasJustChanged() ? changed : undefined;
 }
 
-/** It was over before anybody could look. */
-const momentary = {
+/** What was over before anybody could look. */
+const hidden = {
   reason: "row level security would have hidden rows from the engine",
   remedy: "",
 };
+const changed = { reason: "the database was changed a moment ago", remedy: "" };
 
 /** Which function of Postgres's raised it; its message may be in any language. */
 function isOfRowSecurity(error: unknown): boolean {
@@ -74,19 +79,21 @@ export async function watchSuspension(
   const { signal } = stopping;
   const listeners = new Set<() => void>();
   let current: Suspension | undefined;
+  let wasJustChanged = false;
   let since = 0;
   let last: Promise<void> = Promise.resolve();
   let next: Promise<void> | undefined;
 
   async function ask(): Promise<void> {
-    const asked = pool.query<{ reason: string | null; remedy: string | null }>(
-      "select reason, remedy from nexus_engine.suspension_details()",
+    const asked = pool.query<{ reason: string | null; remedy: string | null; changed: boolean }>(
+      "select reason, remedy, nexus_engine.was_just_changed() as changed from nexus_engine.suspension_details()",
     );
     const answer = await within(answerMs, asked).catch((err: unknown) => {
       log.debug({ err }, "could not look whether the engine may work");
     });
     if (!answer) return;
     const [row] = answer.rows;
+    wasJustChanged = row?.changed ?? false;
     note(row?.reason ? { reason: row.reason, remedy: row.remedy ?? "" } : undefined);
   }
 
@@ -123,6 +130,7 @@ export async function watchSuspension(
   })();
   const watch: SuspensionWatch = {
     current: () => current,
+    wasJustChanged: () => wasJustChanged,
     look: async () => {
       await look();
       return current;

@@ -35,12 +35,6 @@ function fault(
       message: `The database is away, try again. Request ${requestId}.`,
     };
   }
-  if (isDatabaseError(cause) && beingChanged.has(cause.code)) {
-    return {
-      code: "UNAVAILABLE",
-      message: `The database is being changed, try again in some seconds. Request ${requestId}.`,
-    };
-  }
   return { code: "INTERNAL", message: `Something went wrong here. Request ${requestId}.` };
 }
 
@@ -49,12 +43,6 @@ export const retryAfter = 5;
 
 export const suspendedMessage = ({ reason }: Suspension) =>
   `The service is suspended, try again later: ${reason}.`;
-
-/**
- * What a request meets between nexus_engine.detach() and attach(): no such table, function, column or type, and
- * a plan that was made before.
- */
-const beingChanged = new Set(["42P01", "42883", "42703", "42704", "0A000"]);
 
 type DatabaseError = Error & { code: string; column?: string };
 
@@ -68,7 +56,7 @@ const isDatabaseError = (error: unknown): error is DatabaseError =>
  */
 export function makeMaskError(
   log: Logger,
-  suspension: Pick<SuspensionWatch, "current">,
+  suspension: Pick<SuspensionWatch, "current" | "wasJustChanged">,
 ): (error: GraphQLError) => GraphQLError {
   return (error) => {
     const cause = rootCause(error);

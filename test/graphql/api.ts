@@ -5,6 +5,7 @@ import { type ExpectedClaims, signToken } from "../../src/graphql/token.ts";
 import { startHttp } from "../../src/http.ts";
 import { createLog } from "../../src/log.ts";
 import type { TestDatabase } from "../support/database.ts";
+import { until } from "../support/until.ts";
 
 export const secretKey = new TextEncoder().encode("una-clave-de-prueba-con-mas-de-32-bytes");
 
@@ -116,4 +117,15 @@ export async function asRequest<T>(
     await client.query(end);
     client.release();
   }
+}
+
+/** The first answer that is not a refusal of a suspended engine, which takes a second to notice that it may work again. */
+export async function answered(ask: () => Promise<Answer>): Promise<Answer> {
+  let answer = await ask();
+  await until("the API answers again", async () => {
+    if (answer.code !== "UNAVAILABLE") return true;
+    answer = await ask();
+    return false;
+  });
+  return answer;
 }

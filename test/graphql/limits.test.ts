@@ -299,6 +299,8 @@ describe("limits", () => {
         const query = busy.pool.query.bind(busy.pool) as (...args: unknown[]) => unknown;
         let asking = 0;
         busy.pool.query = (async (...args: unknown[]) => {
+          // Once a second the server also asks whether the engine may work.
+          if (!JSON.stringify(args[0]).includes("authenticate")) return query(...args);
           asking += 1;
           most = Math.max(most, asking);
           await sleep(20);

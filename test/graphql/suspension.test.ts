@@ -175,7 +175,11 @@ describe("the API of a suspended engine", () => {
   });
 
   it("does not hide a fault that has another cause", async () => {
-    await db.pool.query("alter function nexus_engine.authenticate(uuid) rename to nobody");
+    await db.pool.query(
+      `update nexus_engine.migration set applied_at = applied_at - interval '1 minute';
+       alter function nexus_engine.authenticate(uuid) rename to nobody`,
+    );
+    await suspension.look();
     const { status, code } = await api.ask(user, everything);
     await db.pool.query("alter function nexus_engine.nobody(uuid) rename to authenticate");
     assert.deepEqual([status, code], [500, "INTERNAL"]);

@@ -298,8 +298,11 @@ describe("a suspended worker", () => {
     );
   });
 
-  it("is not made by an error of the same kind that has another cause", async () => {
+  it("is not made by an error of the same kind that has another cause, unless all was made anew just now", async () => {
     await db.pool.query("select graphile_worker.add_job('refused', max_attempts => 3)");
+    await db.pool.query(
+      "update nexus_engine.migration set applied_at = applied_at - interval '1 minute'",
+    );
     const { defineTask } = await import("../../src/worker/define-task.ts");
     const { z } = await import("zod");
     const refused = defineTask({
@@ -314,5 +317,13 @@ describe("a suspended worker", () => {
     const [job] = await jobsLeft(db.pool);
     assert.match(job?.last_error ?? "", /permission denied/);
     assert.equal(job?.max_attempts, 1);
+
+    // Nobody looked while that was so.
+    await db.pool.query("select nexus_engine.detach(); select nexus_engine.attach()");
+    await db.pool.query("select graphile_worker.add_job('refused', max_attempts => 3)");
+    await runJobs(pool, { suspension, tasks: { refused } });
+    const [, again] = await jobsLeft(db.pool);
+    assert.match(again?.last_error ?? "", /the database was changed a moment ago/);
+    assert.equal(again?.max_attempts, 3);
   });
 });
