@@ -6,7 +6,7 @@ import type { Logger } from "../log.ts";
 import { sqlState } from "./away.ts";
 import { explainLocks, MigrationError } from "./blockers.ts";
 import { connect } from "./client.ts";
-import { posProblemsFile } from "./pos.ts";
+import { posQueries } from "./pos.ts";
 
 export { MigrationError };
 
@@ -142,7 +142,7 @@ export async function migrate(
       return isChanged(file) || missing.length > 0 || !done.has(firstWithTexts);
     };
     await applyFiles(files.filter(isWanted), true);
-    const kept = [...files, await sqlFile(posProblemsFile)];
+    const kept = [...files, ...(await Promise.all(posQueries.map(sqlFile)))];
     await keepTexts(client, kept);
     await client.query(
       "delete from nexus_engine.migration where name not like 'migrations/%' and name <> all ($1)",

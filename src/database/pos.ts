@@ -8,7 +8,11 @@ const sqlDir = join(import.meta.dirname, "../../sql");
 const posDir = join(sqlDir, "pos");
 
 /** Of sql/: asks for the POS's columns that we read or write, of which kind they have to be. */
-export const posProblemsFile = "pos/problems.sql";
+const posProblemsFile = "pos/problems.sql";
+/** Of sql/: what our roles may do on the POS's tables. */
+const posRightsFile = "pos/rights.sql";
+/** Those that functions of ours read as well, from the texts in the database. */
+export const posQueries = [posProblemsFile, posRightsFile];
 
 export const posTables = ["tiendas", "users", "productos", "ventas", "detalles_venta", "insights"];
 
@@ -18,6 +22,11 @@ export async function posProblems(client: Client): Promise<string[]> {
     await readFile(join(sqlDir, posProblemsFile), "utf8"),
   );
   return rows.map(({ problem }) => problem);
+}
+
+/** A query for what our roles may do on the POS's tables: role, relation, privilege, columns. */
+export async function posRights(): Promise<string> {
+  return readFile(join(sqlDir, posRightsFile), "utf8");
 }
 
 /** Creates the POS's tables, for the embedded database and for trials; only where there are none. */

@@ -2,11 +2,10 @@
  * Every right that we need, in one query: what must be there, whether it is, and whether the login that attaches
  * makes it itself. By names and has_*_privilege, never by trying: it changes nothing, and any role may ask.
  */
+import { posRights } from "./pos.ts";
 
 /** The POS's tables that have triggers of ours. */
 const triggerTables = "array['productos', 'ventas', 'detalles_venta', 'insights']";
-/** Those that the engine reads, besides who a user is. */
-const readTables = "array['tiendas', 'productos', 'ventas', 'detalles_venta', 'insights']";
 
 /** A right of the list; what is granted on a table comes with its parts, so that one statement can have many. */
 export type Wanted = {
@@ -25,8 +24,10 @@ export type Wanted = {
  * $1 the login that attaches, $2 that of the worker and $3 that of the API (null: the same login), $4 whether
  * the first acts as nexus_server too. Gives what lacks, and what the login does not make itself.
  */
-export const wantedRights = `
-with version as (
+export const wantedRights = async () => `
+with granted (role, relation, privilege, columns) as (
+${await posRights()}
+), version as (
   select current_setting('server_version_num')::int >= 160000 as is_16
 ), login as (
   select n.name, r.oid, coalesce(r.rolsuper, false) as is_super, coalesce(r.rolcreaterole, false) as creates,
@@ -36,7 +37,7 @@ with version as (
   select c.oid, c.relname as name, c.relrowsecurity as secured, c.relforcerowsecurity as forced, c.relowner as owner,
     pg_catalog.pg_get_userbyid(c.relowner) as owner_name
   from pg_catalog.pg_class c
-  where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and c.relname = any (${readTables} || 'users'::text)
+  where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and c.relname in (select g.relation from granted g)
 ), ours as (
   select w.n, w.name, w.attribute, r.oid, w.sees_rows and coalesce(not r.rolbypassrls and not r.rolsuper, true) and exists (
       select from pos_table t
@@ -112,19 +113,18 @@ with version as (
     and not coalesce(pg_catalog.has_schema_privilege(o.oid, n.oid, 'usage'), pg_catalog.has_schema_privilege('public', n.oid, 'usage'))
     and not coalesce(pg_catalog.has_schema_privilege(l.oid, n.oid, 'usage with grant option'), false)
   union all
-  select 9, 'tables', null, o.name, t.name, p.privilege, t.owner_name
-  from made o cross join login l cross join pos_table t
-  cross join unnest(array['select', 'insert', 'update', 'delete']) p (privilege)
-  where o.name in ('nexus_owner', 'nexus_worker') and t.name <> 'users' and (p.privilege = 'select' or t.name = 'insights')
-    and not coalesce(pg_catalog.has_table_privilege(o.oid, t.oid, p.privilege), pg_catalog.has_table_privilege('public', t.oid, p.privilege))
-    and not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, p.privilege || ' with grant option'), false)
-  union all
-  select 10, 'tables', 'grant select (id, is_active, tienda_id) on public.users to nexus_owner', null, null, null, t.owner_name
-  from pos_table t cross join login l cross join made o
-  where t.name = 'users' and o.name = 'nexus_owner'
-    and (select count(*) from pg_catalog.pg_attribute a where a.attrelid = t.oid and a.attname in ('id', 'is_active', 'tienda_id')
-      and coalesce(pg_catalog.has_column_privilege(o.oid, t.oid, a.attnum, 'select'), pg_catalog.has_column_privilege('public', t.oid, a.attnum, 'select'))) < 3
-    and not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, 'select with grant option'), false)
+  select 9 + (g.columns is not null)::int, 'tables', null, g.role, g.relation,
+    g.privilege || coalesce(' (' || array_to_string(g.columns, ', ') || ')', ''), t.owner_name
+  from granted g
+  join made o on o.name = g.role
+  join pos_table t on t.name = g.relation
+  cross join login l
+  where not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, g.privilege || ' with grant option'), false)
+    and case when g.columns is null
+      then not coalesce(pg_catalog.has_table_privilege(o.oid, t.oid, g.privilege), pg_catalog.has_table_privilege('public', t.oid, g.privilege))
+      else (select count(*) from pg_catalog.pg_attribute a where a.attrelid = t.oid and a.attname = any (g.columns)
+        and coalesce(pg_catalog.has_column_privilege(o.oid, t.oid, a.attnum, g.privilege), pg_catalog.has_column_privilege('public', t.oid, a.attnum, g.privilege)))
+        < cardinality(g.columns) end
   union all
   select 11, 'tables', null, l.name, t.name, 'trigger', t.owner_name
   from login l cross join pos_table t

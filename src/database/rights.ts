@@ -54,7 +54,7 @@ function loginOf(url: string | undefined): string | undefined {
  */
 export async function lackingRights(client: Client, logins: Logins): Promise<Lacking[]> {
   const { migration, worker = null, server = null, migrationServes } = logins;
-  const { rows } = await client.query<Wanted>(wantedRights, [
+  const { rows } = await client.query<Wanted>(await wantedRights(), [
     migration,
     worker,
     server,
