@@ -105,6 +105,8 @@ $$;
 create or replace function nexus_engine.attach() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  made_anew boolean := false;
 begin
   -- One at a time. A detach() that is under way is waited for, and one that comes now waits for us.
   lock table nexus_engine.detached in share row exclusive mode;
@@ -114,9 +116,14 @@ begin
     -- Before the views: a roll-up that runs reads them.
     perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
     perform nexus_engine.apply_texts();
+    made_anew := true;
   end if;
   delete from nexus_engine.detached;
   perform nexus_engine.attach_triggers();
+  if made_anew then
+    -- For nexus_engine.was_just_changed(). Last, because the triggers may have waited for a minute.
+    update nexus_engine.migration m set applied_at = clock_timestamp() where m.text is not null;
+  end if;
 end;
 $$;
 
@@ -180,11 +187,19 @@ begin
 end;
 $$;
 
--- Whether there are any: asked with the rights of nexus_owner, which sees them all, and not of whoever attaches.
+-- Whether there are any: asked with the rights of nexus_owner, which sees them all, and not of whoever attaches. As
+-- if there were where row level security would hide some: then they are looked for when it does not any more.
 create or replace function nexus_engine.pos_has_rows(out productos boolean, out insights boolean)
-language sql stable security definer set search_path = pg_catalog, pg_temp set row_security = off
+language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off
 as $$
-  select exists (select from public.productos), exists (select from public.insights)
+begin
+  productos := true;
+  insights := true;
+  if not exists (select from nexus_engine.hidden_tables()) then
+    productos := exists (select from public.productos);
+    insights := exists (select from public.insights);
+  end if;
+end;
 $$;
 
 -- All triggers, or none where their locks are not had within 25 ms. The first trigger of each table takes its lock:

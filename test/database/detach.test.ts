@@ -69,6 +69,20 @@ describe("detach() and attach()", () => {
     await answered(() => api.ask(user, "{ insights { nodes { tipo } } }"));
   });
 
+  it("say when what they made anew is there, not when they were called", async () => {
+    const client = await db.pool.connect();
+    try {
+      await client.query(`begin; ${detach}; ${attach}`);
+      const { rows } = await client.query(
+        "select bool_and(m.applied_at > now()) as it from nexus_engine.migration m where m.text is not null",
+      );
+      assert.deepEqual(rows, [{ it: true }]);
+    } finally {
+      await client.query("rollback");
+      client.release();
+    }
+  });
+
   it("may be called by many at once", async () => {
     for (let n = 0; n < 3; n += 1) {
       await Promise.all([detach, detach, attach, attach].map((call) => db.pool.query(call)));
