@@ -116,9 +116,9 @@ export async function migrate(
       await client.query("rollback");
       return { applied: [] };
     }
-    const isDetached = await hasNote(client);
+    const detached = await isDetached(client);
     // What is missing while we are detached is missing on purpose.
-    const missing = isDetached ? [] : await missingObjects(client);
+    const missing = detached ? [] : await missingObjects(client);
     if (missing.length > 0) log.warn({ missing }, "what is missing of ours is made anew");
     for (const file of migrations) {
       const known = done.get(file.name);
@@ -138,7 +138,7 @@ export async function migrate(
     const isChanged = (file: SqlFile) => done.get(file.name) !== file.sha256;
     const isWanted = (file: SqlFile) => {
       // attach() applies them all.
-      if (isDetached) return isChanged(file) && !makesView.test(file.text);
+      if (detached) return isChanged(file) && !makesView.test(file.text);
       return isChanged(file) || missing.length > 0 || !done.has(firstWithTexts);
     };
     await applyFiles(files.filter(isWanted), true);
@@ -148,7 +148,7 @@ export async function migrate(
       "delete from nexus_engine.migration where name not like 'migrations/%' and name <> all ($1)",
       [kept.map(({ name }) => name)],
     );
-    if (applied.size > 0 && !isDetached) await client.query("select nexus_engine.note_objects()");
+    if (applied.size > 0 && !detached) await client.query("select nexus_engine.note_objects()");
     await client.query("commit");
     if (applied.size > 0) log.info({ applied: applied.size }, "the database is up to date");
     return { applied: [...applied] };
@@ -206,7 +206,7 @@ async function missingObjects(client: Client): Promise<string[]> {
 }
 
 /** Whether detach() was called, and attach() not since. */
-export async function hasNote(client: Client): Promise<boolean> {
+export async function isDetached(client: Client): Promise<boolean> {
   if (!(await exists(client, "to_regclass('nexus_engine.detached')"))) return false;
   const { rowCount } = await client.query("select from nexus_engine.detached");
   return Boolean(rowCount);

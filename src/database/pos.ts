@@ -15,6 +15,8 @@ const posRightsFile = "pos/rights.sql";
 export const posQueries = [posProblemsFile, posRightsFile];
 
 export const posTables = ["tiendas", "users", "productos", "ventas", "detalles_venta", "insights"];
+/** Those that have triggers of ours. */
+export const triggerTables = ["productos", "ventas", "detalles_venta", "insights"];
 
 /** What is missing or of another kind in the POS's tables, a line each; empty when all is well. */
 export async function posProblems(client: Client): Promise<string[]> {

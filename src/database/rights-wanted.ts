@@ -2,10 +2,7 @@
  * Every right that we need, in one query: what must be there, whether it is, and whether the login that attaches
  * makes it itself. By names and has_*_privilege, never by trying: it changes nothing, and any role may ask.
  */
-import { posRights } from "./pos.ts";
-
-/** The POS's tables that have triggers of ours. */
-const triggerTables = "array['productos', 'ventas', 'detalles_venta', 'insights']";
+import { posRights, triggerTables } from "./pos.ts";
 
 /** A right of the list; what is granted on a table comes with its parts, so that one statement can have many. */
 export type Wanted = {
@@ -128,7 +125,7 @@ ${await posRights()}
   union all
   select 11, 'tables', null, l.name, t.name, 'trigger', t.owner_name
   from login l cross join pos_table t
-  where t.name = any (${triggerTables})
+  where t.name = any ('{${triggerTables}}')
     and not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, 'trigger'), pg_catalog.has_table_privilege('public', t.oid, 'trigger'))
 )
 select w.section, w.statement, w.grantee, w.relation, w.privilege, w.owner, v.is_16

@@ -2,17 +2,10 @@ import { readdir, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Client } from "pg";
 import { sqlFilesOf } from "../migrate.ts";
+import { nexusRoles } from "../roles.ts";
 import { type Finding, fact, note, type Section } from "./section.ts";
 
 const sqlDir = join(import.meta.dirname, "../../../sql");
-const roles = [
-  "nexus_owner",
-  "nexus_worker",
-  "nexus_queue",
-  "nexus_server",
-  "nexus_tienda",
-  "nexus_ops",
-];
 const schemas = ["nexus_engine", "nexus_api", "graphile_worker"];
 
 /** What there is of ours, and what attaching would make. */
@@ -23,7 +16,7 @@ export async function oursSection(client: Client, login: string): Promise<Sectio
       await named(
         client,
         "Roles (nologin, of the whole cluster)",
-        roles,
+        nexusRoles,
         "select rolname as name from pg_catalog.pg_roles",
       ),
       await named(
