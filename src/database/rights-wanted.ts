@@ -128,6 +128,6 @@ ${await posRights()}
   where t.name = any ('{${triggerTables}}')
     and not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, 'trigger'), pg_catalog.has_table_privilege('public', t.oid, 'trigger'))
 )
-select w.section, w.statement, w.grantee, w.relation, w.privilege, w.owner, v.is_16
+select w.section, w.statement, quote_ident(w.grantee) as grantee, w.relation, w.privilege, w.owner, v.is_16
 from wanted w, version v order by w.place, w.statement, w.grantee, w.relation,
   array_position(array['select', 'insert', 'update', 'delete', 'trigger'], w.privilege)`;

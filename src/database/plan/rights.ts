@@ -69,7 +69,7 @@ export async function rowSecuritySection(client: Client, logins: Logins): Promis
       must(
         "It would hide rows from us. The engine never works on a part of the rows: its sessions have row_security = off, by which Postgres refuses instead of hiding, whatever a policy allows. So a policy for our roles does not help; BYPASSRLS for nexus_owner and nexus_worker does (in the script above). Nobody logs in as these two; who has them sees the rows of all stores.",
       ),
-      ...(await ways(client)).map(note),
+      ...(await ways(client)).map((text) => note(text)),
     ],
   };
 }
