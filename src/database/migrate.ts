@@ -58,7 +58,8 @@ async function sqlFiles(folder: string): Promise<SqlFile[]> {
   return Promise.all(names.map((name) => sqlFile(`${folder}/${name}`)));
 }
 
-async function sqlFile(name: string): Promise<SqlFile> {
+/** A file of sql, by its name there. */
+export async function sqlFile(name: string): Promise<SqlFile> {
   const text = await readFile(join(sqlDir, name), "utf8");
   return { name, text, sha256: createHash("sha256").update(text).digest("hex") };
 }

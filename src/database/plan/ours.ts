@@ -1,12 +1,9 @@
-import { readFile } from "node:fs/promises";
-import { join } from "node:path";
 import type { Client } from "pg";
-import { sqlFilesOf } from "../migrate.ts";
+import { sqlFile, sqlFilesOf } from "../migrate.ts";
 import { lookAtIndex, posIndexes } from "../pos.ts";
 import { nexusRoles } from "../roles.ts";
 import { type Finding, fact, note, type Section } from "./section.ts";
 
-const sqlDir = join(import.meta.dirname, "../../../sql");
 const schemas = ["nexus_engine", "nexus_api", "graphile_worker"];
 
 /** What there is of ours, and what attaching would make. */
@@ -147,7 +144,7 @@ async function triggers(client: Client): Promise<Finding[]> {
 
 /** By table, as the SQL of the engine lists them. */
 export async function wantedTriggers(): Promise<Map<string, string[]>> {
-  const text = await readFile(join(sqlDir, "engine/attach.sql"), "utf8");
+  const { text } = await sqlFile("engine/triggers.sql");
   const wanted = new Map<string, string[]>();
   for (const [, name = "", table = ""] of text.matchAll(
     /\('(nexus_\w+)'[^']*'(?:public\.)?(\w+)'/g,
