@@ -36,13 +36,11 @@ ${await posRights()}
   from pg_catalog.pg_class c
   where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and c.relname in (select g.relation from granted g)
 ), ours as (
-  select w.n, w.name, w.attribute, r.oid, w.sees_rows and coalesce(not r.rolbypassrls and not r.rolsuper, true) and exists (
-      select from pos_table t
-      -- Users are no business of the worker's.
-      where t.secured and (t.name <> 'users' or w.name = 'nexus_owner') and (t.forced or not coalesce(pg_catalog.pg_has_role(r.oid, t.owner, 'usage'), false))) as is_blind
-  from (values (1, 'nexus_owner', 'inherit', true), (2, 'nexus_worker', 'noinherit', true),
-    (3, 'nexus_queue', 'noinherit', false), (4, 'nexus_server', 'noinherit', false),
-    (5, 'nexus_tienda', 'noinherit', false), (6, 'nexus_ops', 'noinherit', false)) w (n, name, attribute, sees_rows)
+  select w.n, w.name, w.attribute, r.oid, coalesce(not r.rolbypassrls and not r.rolsuper, true) and exists (
+      select from pos_table t join granted g on g.role = w.name and g.relation = t.name
+      where t.secured and (t.forced or not coalesce(pg_catalog.pg_has_role(r.oid, t.owner, 'usage'), false))) as is_blind
+  from (values (1, 'nexus_owner', 'inherit'), (2, 'nexus_worker', 'noinherit'), (3, 'nexus_queue', 'noinherit'),
+    (4, 'nexus_server', 'noinherit'), (5, 'nexus_tienda', 'noinherit'), (6, 'nexus_ops', 'noinherit')) w (n, name, attribute)
   left join pg_catalog.pg_roles r on r.rolname = w.name
 ), made as (
   -- Who cannot let a role see all rows does not make it either: it would come without the right.
