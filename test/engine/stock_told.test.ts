@@ -72,6 +72,16 @@ describe("what a pass does not look at, because it was told", () => {
     assert.ok((await alerts()).includes("STOCK_BAJO 7"));
   });
 
+  it("is a store but once, though there is more than one reason to look at it", async () => {
+    await setSettings(db.pool, store, { low_stock_threshold: 400_000 });
+    await setStock(db.pool, product, 7);
+    // Two of the same would be refused by note_told, once a check has made the triggers followed meanwhile.
+    const { rows } = await worker.query("select nexus_engine.unsettled_stores($1) as stores", [
+      [store],
+    ]);
+    assert.deepEqual(rows[0].stores, [store]);
+  });
+
   it("is nothing of a store where something happened that no drain has come to", async () => {
     await setStock(db.pool, product, 7);
     assert.ok((await reads()) > 0);
