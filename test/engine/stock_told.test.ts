@@ -165,6 +165,36 @@ describe("what a pass does not look at, because it was told", () => {
     assert.equal(rowCount, 0);
   });
 
+  it("is looked at within the hour after a truncate, whatever is loaded with the triggers off", async () => {
+    const { rows } = await db.pool.query(
+      "select to_jsonb(p) as row from public.productos p where id = $1",
+      [product],
+    );
+    await db.pool.query("truncate public.productos cascade");
+    await drain();
+    await pass();
+    assert.deepEqual([await alerts(), await reads()], [[], 0]);
+    const client = await db.pool.connect();
+    try {
+      await client.query("set session_replication_role = replica");
+      await client.query(
+        "insert into public.productos select * from jsonb_populate_record(null::public.productos, $1)",
+        [rows[0].row],
+      );
+    } finally {
+      await client.query("reset session_replication_role");
+      client.release();
+    }
+    await pass();
+    assert.deepEqual(await alerts(), []);
+    await db.pool.query(
+      "update graphile_worker._private_jobs set run_at = run_at - interval '1 hour'",
+    );
+    await runJobs(worker);
+    await pass();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 8"]);
+  });
+
   it("is looked at again after a truncate", async () => {
     await db.pool.query("truncate public.productos cascade");
     await drain();
