@@ -107,6 +107,8 @@ begin
         ) s
         join unnest(ids, noted_at) noted (id, at) on noted.id = i.id
         where i.id = any (ids) and i.id <> all (known) and i.is_active
+          -- Moved since to a store that the caller has not locked, it is noted for that one.
+          and i.tienda_id = any (p_tiendas)
       ) f
     ) n
     left join lateral (

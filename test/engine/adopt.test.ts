@@ -631,6 +631,33 @@ describe("one alert a product, whoever made it", () => {
     assert.equal(await repeats(), 0);
   });
 
+  it("leaves what was moved to another store to whoever has that one locked", async () => {
+    const other = await addStore(db.pool);
+    const low = await addProduct(db.pool, other, { stock: 4 });
+    await pass();
+    const id = await addInsight("STOCK_BAJO", low, new Date());
+    await db.pool.query("update public.insights set tienda_id = $1 where id = $2", [other, id]);
+    const text = async () =>
+      (await db.pool.query("select mensaje from public.insights where id = $1", [id])).rows[0]
+        .mensaje;
+    const holder = await db.pool.connect();
+    await holder.query("select pg_advisory_lock(nexus_engine.store_lock($1))", [other]);
+    try {
+      await drainOutbox(worker);
+      assert.deepEqual(await marks(), []);
+      const { rows } = await db.pool.query(
+        "select from nexus_engine.open_insight where insight_id = $1",
+        [id],
+      );
+      assert.deepEqual(rows, []);
+    } finally {
+      await holder.query("select pg_advisory_unlock_all()");
+      holder.release();
+    }
+    await drainOutbox(worker);
+    assert.match(await text(), /^⚠️ Te quedan 4 unidades/);
+  });
+
   it("stops no other alert where it cannot decide", async () => {
     const low = await addProduct(db.pool, store, { stock: 4 });
     const other = await addProduct(db.pool, store, { stock: 60 });
