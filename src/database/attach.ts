@@ -17,7 +17,6 @@ export const attachLocks = { triggers: 1_000, index: 60_000 };
 /** From one attempt in the background to the next. */
 const pauses = { firstMs: 1_000, mostMs: 60_000 };
 const lockNotAvailable = "55P03";
-const insufficientPrivilege = "42501";
 
 /**
  * Puts our triggers on the POS's tables and then our indexes, unless detach() was called: then that is left to
@@ -56,11 +55,6 @@ export async function attach(
     say(`triggers: ${now.length} there${made > 0 ? `, ${made} of them made in ${ms} ms` : ""}`);
   } catch (error) {
     await client.query("rollback");
-    // Row level security that is forced on the tables' owner as well: who watches for it says so.
-    if (sqlState(error) === insufficientPrivilege && (await isSuspended(client))) {
-      say("triggers: waiting until row level security hides nothing from our roles");
-      return false;
-    }
     if (sqlState(error) !== lockNotAvailable) throw error;
     const inUseBy = await users(client);
     say(`triggers: waiting for the POS's tables${heldBy(inUseBy)}`);
@@ -164,13 +158,6 @@ async function attachAlone(
     signal.removeEventListener("abort", end);
     await client.end();
   }
-}
-
-async function isSuspended(client: Client): Promise<boolean> {
-  const { rows } = await client.query<{ suspended: boolean }>(
-    "select nexus_engine.suspension() is not null as suspended",
-  );
-  return rows[0]?.suspended ?? false;
 }
 
 type User = {
