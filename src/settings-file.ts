@@ -1,6 +1,7 @@
 import type { Client } from "pg";
 import { z } from "zod";
 import { sqlState } from "./database/away.ts";
+import { isDetached } from "./database/migrate.ts";
 import { expectation } from "./expectations.ts";
 import { UsageError } from "./process.ts";
 
@@ -153,8 +154,7 @@ export async function checkEngine(client: Client, writing: boolean): Promise<voi
     );
   }
   if (!writing) return;
-  const { rowCount } = await client.query("select from nexus_engine.detached");
-  if (rowCount) {
+  if (await isDetached(client)) {
     throw new UsageError(
       `Nothing was changed: the engine is detached from database "${client.database}", and cannot see which stores there are. Run npm run attach first.`,
     );

@@ -4,8 +4,9 @@ import { defineTask } from "../src/worker/define-task.ts";
 /**
  * Nightly: compares stock_watch with productos, store by batch of stores, and repairs differences,
  * which triggers that were off or by-passed leave behind. The hourly refresh then tells of them.
- * After attach() it finds what happened before the triggers were there: until it is through, each pass
- * looks at every product. Notes which insights are of which product, where nobody has.
+ * Also half an hour after the products were truncated. After attach() it finds what happened before the
+ * triggers were there: until it is through, each pass looks at every product. Notes which insights are of
+ * which product, where nobody has.
  */
 export default defineTask({
   payload: z.strictObject({ _cron: z.unknown().optional() }),

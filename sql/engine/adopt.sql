@@ -3,7 +3,8 @@
 -- An active insight of an enabled type that the engine does not know is opened as if it were ours, and then
 -- compared like all others: its text becomes ours, or it is archived, because there is nothing to tell. Where ours
 -- stands already the newest of both stays, because the POS looks back 24 hours only, of sales 6, before it
--- writes another. Where ours was dismissed the other is archived as well.
+-- writes another. Where ours was dismissed the other is archived as well. What the POS says of its last 24 hours stays
+-- as it is while there is no summary of ours to put in its place, see tell_periods.
 
 -- Takes the notes of these stores, which the caller has locked in an earlier statement, and decides what becomes of
 -- the insights that they are about. The caller then compares what was opened, and ends with settle_insights.
@@ -80,6 +81,8 @@ begin
         when n.subject is null or n.is_muted or n.place > 1 then 'archive'
         when o.subject is null then 'open'
         when shown.is_active then case when n.created_at >= shown.created_at then 'replace' else 'archive' end
+        -- No summary, because nothing had been sold, or nothing is left of it.
+        when o.insight_id is null or n.kind = 'period' and shown.extra_data ->> 'resuelto_at' is not null then 'replace'
         when o.cleared or exists (
           select from unnest(only_ones) only_one
           where only_one.insight_id = o.insight_id
@@ -107,6 +110,8 @@ begin
         ) s
         join unnest(ids, noted_at) noted (id, at) on noted.id = i.id
         where i.id = any (ids) and i.id <> all (known) and i.is_active
+          -- Moved since to a store that the caller has not locked, it is noted for that one.
+          and i.tienda_id = any (p_tiendas)
       ) f
     ) n
     left join lateral (
@@ -114,7 +119,7 @@ begin
       where k.tienda_id = n.tienda_id and k.tipo = n.tipo and k.subject = n.subject offset 0
     ) o on true
     left join lateral (
-      select k.id, k.is_active, k.created_at from public.insights k where k.id = o.insight_id offset 0
+      select k.id, k.is_active, k.created_at, k.extra_data from public.insights k where k.id = o.insight_id offset 0
     ) shown on true);
 end;
 $$;

@@ -1,97 +1,4 @@
--- Our triggers on the POS's tables, which they are and how they are put on. detach.sql takes them off.
-
--- Our triggers. Row-level, because a transition table costs a statement half as much again. As few as can
--- be, and with a condition only where it spares the calls of a checkout: Postgres copies what it knows of
--- a table's triggers, conditions and all, for every statement that writes it, and reads and folds
--- the condition of one that could fire. %1$L is a thousandth above nexus_engine.seen_up_to(): what rounds to that
--- or less is below it. Those of the release before keep their names, so that the rollups outlast a deploy, and
--- no trigger is left behind.
-create or replace function nexus_engine.wanted_triggers()
-returns table (name name, relation regclass, event text, level text, condition text, function text)
-language sql stable parallel safe
-as $$
-  values
-    ('nexus_stock_update'::name, 'public.productos'::regclass, 'update of stock_actual, is_active', 'row',
-      'least(old.stock_actual, new.stock_actual) < double precision %1$L', 'on_stock_change'),
-    ('nexus_product_change', 'public.productos'::regclass,
-      'insert or delete or update of nombre, sku, tipo, atributos, tienda_id', 'row', null, 'on_product_change'),
-    ('nexus_product_truncate', 'public.productos'::regclass, 'truncate', 'statement', null, 'on_products_truncate'),
-    ('nexus_sale_insert', 'public.ventas'::regclass, 'insert', 'row', 'new.fecha < current_timestamp', 'on_sale_change'),
-    ('nexus_sale_update', 'public.ventas'::regclass, 'update or delete', 'row', null, 'on_sale_change'),
-    ('nexus_sale_truncate', 'public.ventas'::regclass, 'truncate', 'statement', null, 'on_sales_truncate'),
-    ('nexus_line_update', 'public.detalles_venta'::regclass, 'update or delete', 'row', null, 'on_line_change'),
-    ('nexus_line_truncate', 'public.detalles_venta'::regclass, 'truncate', 'statement', null, 'on_sales_truncate'),
-    ('nexus_insight_change', 'public.insights'::regclass,
-      'insert or delete or update of id, tienda_id, tipo, extra_data, is_active', 'row',
-      'current_user not in (''nexus_worker'', ''nexus_owner'')', 'on_insight_change')
-$$;
-
--- Every trigger of ours that there is on the POS's tables.
-create or replace view nexus_engine.own_trigger as
-select t.tgname as name, t.tgrelid::regclass as relation,
-  t.tgfoid::regproc as function, t.tgqual is not null as has_condition, t.tgenabled = 'O' as is_enabled,
-  pg_catalog.pg_get_triggerdef(t.oid) as definition
-from pg_catalog.pg_trigger t
-join pg_catalog.pg_class c on c.oid = t.tgrelid
-where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\_%' and not t.tgisinternal;
-
--- Whether all that follow the shops are there and fire. Without them stock_watch and the rollups do not,
--- and nothing reads them.
-create or replace function nexus_engine.attached() returns boolean
-language sql stable parallel safe
-as $$
-  select nexus_engine.has_triggers(array['public.productos', 'public.ventas', 'public.detalles_venta']::regclass[])
-$$;
-
--- The same of these tables alone.
-create or replace function nexus_engine.has_triggers(p_relations regclass[]) returns boolean
-language sql stable parallel safe
-as $$
-  select not exists (
-    select from nexus_engine.wanted_triggers() w
-    where w.relation = any (p_relations) and not exists (
-      select from nexus_engine.own_trigger o where o.relation = w.relation and o.name = w.name and o.is_enabled))
-$$;
-
--- Whether there are triggers of an earlier release: one that is not wanted any more, or that has
--- another function, a condition where it should have none or none where it should, another literal, or
--- other columns.
-create or replace function nexus_engine.has_old_triggers() returns boolean
-language sql stable
-as $$
-  select exists (
-    select from nexus_engine.own_trigger o
-    left join nexus_engine.wanted_triggers() w on w.name = o.name and w.relation = o.relation
-    where o.is_enabled and (w.name is null or ('nexus_engine.' || w.function)::regproc <> o.function
-      or (w.condition is not null) <> o.has_condition
-      or w.condition like '%$L%' and strpos(o.definition, quote_literal(nexus_engine.seen_up_to() + 0.001)) = 0
-      or strpos(lower(o.definition), substring(w.event from 'update of .*')) = 0))
-$$;
-
--- Makes the triggers of one table, or makes them anew, under a lock that waits for its writers. Needs the right
--- TRIGGER on the table, which none of our roles has.
-create or replace function nexus_engine.make_triggers(p_relation regclass) returns void
-language plpgsql set search_path = pg_catalog, pg_temp
-as $$
-declare
-  it text;
-begin
-  for it in select t.statement from nexus_engine.trigger_statements(array[p_relation]) t loop
-    execute it;
-  end loop;
-end;
-$$;
-
--- What makes the triggers of these tables.
-create or replace function nexus_engine.trigger_statements(p_relations regclass[])
-returns table (relation regclass, statement text)
-language sql stable set search_path = pg_catalog, pg_temp
-as $$
-  select w.relation, format('create or replace trigger %I after %s on %s for each %s %s execute function nexus_engine.%I()',
-    w.name, w.event, w.relation, w.level, 'when (' || format(w.condition, nexus_engine.seen_up_to() + 0.001) || ')', w.function)
-  from nexus_engine.wanted_triggers() w
-  where w.relation = any (p_relations)
-$$;
+-- Putting everything of ours on the POS's tables. detach.sql takes it off.
 
 -- Puts everything of ours on the POS's tables, and deletes the note of detach(): what is missing of our functions
 -- and views, from the texts of the files that made them, then our triggers. What happened
@@ -105,6 +12,8 @@ $$;
 create or replace function nexus_engine.attach() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+  made_anew boolean := false;
 begin
   -- One at a time. A detach() that is under way is waited for, and one that comes now waits for us.
   lock table nexus_engine.detached in share row exclusive mode;
@@ -114,9 +23,14 @@ begin
     -- Before the views: a roll-up that runs reads them.
     perform pg_advisory_xact_lock(nexus_engine.rollups_lock());
     perform nexus_engine.apply_texts();
+    made_anew := true;
   end if;
   delete from nexus_engine.detached;
   perform nexus_engine.attach_triggers();
+  if made_anew then
+    -- For nexus_engine.was_just_changed(). Last, because the triggers may have waited for a minute.
+    update nexus_engine.migration m set applied_at = clock_timestamp() where m.text is not null;
+  end if;
 end;
 $$;
 
@@ -180,15 +94,17 @@ begin
 end;
 $$;
 
--- Whether there are any: asked with the rights of nexus_owner, and not of whoever attaches. Rows that are hidden from
--- it are taken to be there: who attaches has the triggers, and the job that looks at the rows waits until it sees them.
+-- Whether there are any: asked with the rights of nexus_owner, which sees them all, and not of whoever attaches. As
+-- if there were where row level security would hide some: then they are looked for when it does not any more.
 create or replace function nexus_engine.pos_has_rows(out productos boolean, out insights boolean)
 language plpgsql stable security definer set search_path = pg_catalog, pg_temp set row_security = off
 as $$
 begin
-  productos := true; insights := true;
+  productos := true;
+  insights := true;
   if not exists (select from nexus_engine.hidden_tables()) then
-    select exists (select from public.productos), exists (select from public.insights) into productos, insights;
+    productos := exists (select from public.productos);
+    insights := exists (select from public.insights);
   end if;
 end;
 $$;
@@ -213,24 +129,6 @@ begin
     execute it;
   end loop;
   perform nexus_engine.disable_unwanted_triggers(), nexus_engine.make_triggers(t) from unnest(tables) t;
-end;
-$$;
-
--- Disables triggers of ours that an earlier release made and this one does not want. They are left for
--- detach() to drop: to drop a trigger is to wait for everybody who reads its table, such as a backup.
-create or replace function nexus_engine.disable_unwanted_triggers() returns void
-language plpgsql
-as $$
-declare
-  old record;
-begin
-  for old in
-    select o.* from nexus_engine.own_trigger o
-    where o.is_enabled and not exists (
-      select from nexus_engine.wanted_triggers() w where w.name = o.name and w.relation = o.relation)
-  loop
-    execute format('alter table %s disable trigger %I', old.relation, old.name);
-  end loop;
 end;
 $$;
 

@@ -55,9 +55,8 @@ as $$
 $$;
 
 -- Writes what a worker has to tell about its attempts, many at once. One that failed or was cancelled
--- is its job's last, one that a shutdown cut short does not count, nor one of
--- a moment at which the engine may not work. It writes Graphile Worker's
--- private table: there is no public way to say either from inside a running job.
+-- is its job's last; one that a shutdown cut short, or that a suspension refused, does not count. It writes
+-- Graphile Worker's private table: there is no public way to say either from inside a running job.
 --   p_runs: an array of objects with job and attempt. Of an attempt that is not in the ledger yet also
 --   age (ms since it began) and tiendas; of one that is: id. Of one that has ended: outcome, code,
 --   message, counts and ended (ms ago). Times are the database's clock. When no answer came and the
@@ -136,10 +135,12 @@ begin
   dropped as (
     delete from graphile_worker._private_jobs j using told t where t.dropped and j.id = t.job
   ),
-  -- Graphile Worker has no error that means "do not retry", nor one that means "not its fault".
+  -- Graphile Worker has no error that means "do not retry", nor one that means "not its fault": that attempt is
+  -- given back, so that the next one waits no longer for it.
   reckoned as (
     update graphile_worker._private_jobs j
-    set max_attempts = case when t.outcome = 'retrying' then nexus_engine.one_attempt_more(j.attempts, j.max_attempts) else j.attempts end
+    set attempts = case when t.outcome = 'retrying' then t.attempt - 1 else j.attempts end,
+      max_attempts = case when t.outcome = 'retrying' then j.max_attempts else j.attempts end
     from told t
     where (t.outcome in ('failed', 'cancelled') or t.outcome = 'retrying' and t.code in ('SHUTDOWN', 'SUSPENDED'))
       and t.dropped is not true and j.id = t.job and j.locked_by = p_worker

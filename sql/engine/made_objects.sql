@@ -73,7 +73,6 @@ begin
   end loop;
   perform nexus_engine.set_rights();
   perform nexus_engine.note_objects();
-  update nexus_engine.migration m set applied_at = now() where m.text is not null;
   perform set_config('role', usual, true);
 end;
 $$;

@@ -111,8 +111,9 @@ begin
   select array_agg(row(
     d.tienda_id, d.subject, f.nivel_urgencia, f.mensaje, f.extra_data, null, o.tienda_id is not null,
     o.insight_id, o.nivel_urgencia,
-    -- Whether the insight says something else, or says something where there is nothing any more.
-    case when f.mensaje is null then not coalesce(i.extra_data, '{}') ? 'resuelto_at'
+    -- Whether the insight says something else, or says something where there is nothing any more: what the POS says of
+    -- its last hours may be so all the same.
+    case when f.mensaje is null then not coalesce(i.extra_data, '{}') ?| array['resuelto_at', 'periodo_horas']
       else (f.nivel_urgencia, f.mensaje, f.extra_data)
         is distinct from (i.nivel_urgencia::text, i.mensaje::text, i.extra_data) end and i.id is not null,
     case when f.mensaje is not null and o.insight_id is null then gen_random_uuid() end

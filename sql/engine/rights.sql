@@ -52,26 +52,27 @@ begin
   end loop;
 end;
 $$;
+
+-- The list of sql/pos/rights.sql.
+create or replace function nexus_engine.pos_rights()
+returns table (role text, relation text, privilege text, columns text[])
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return query execute (select m.text from nexus_engine.migration m where m.name = 'pos/rights.sql');
+end;
+$$;
+
 -- What our roles lack on the POS's tables, as statements: a table or a column that was made anew has no grants.
 create or replace function nexus_engine.missing_grants() returns setof text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-  with wanted (role, relation, privilege, columns) as (
-    select r, t, 'select', null::text[]
-    from unnest(array['nexus_owner', 'nexus_worker']) r,
-      unnest(array['tiendas', 'productos', 'ventas', 'detalles_venta', 'insights']) t
-    union all
-    select r, 'insights', p, null
-    from unnest(array['nexus_owner', 'nexus_worker']) r, unnest(array['insert', 'update', 'delete']) p
-    union all
-    select 'nexus_owner', 'users', 'select', array['id', 'is_active', 'tienda_id']
-  )
   select format('grant usage on schema public to %I', r) from unnest(array['nexus_owner', 'nexus_worker']) r
   where not has_schema_privilege(r, 'public', 'usage')
   union all
   select format('grant %s on public.%I to %I',
     w.privilege || coalesce(' (' || array_to_string(w.columns, ', ') || ')', ''), w.relation, w.role)
-  from wanted w
+  from nexus_engine.pos_rights() w
   where case when w.columns is null then not has_table_privilege(w.role, 'public.' || w.relation, w.privilege)
     else exists (
       select from unnest(w.columns) c where not has_column_privilege(w.role, 'public.' || w.relation, c, w.privilege)) end

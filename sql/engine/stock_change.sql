@@ -92,12 +92,15 @@ exception when others then
 end;
 $$;
 
--- After a truncate: every store that had something low.
+-- After a truncate: every store that had something low, and all of them a while later, because what is loaded then
+-- may be loaded with the triggers off, as pg_restore --disable-triggers does.
 create or replace function nexus_engine.on_products_truncate() returns trigger
 language plpgsql security definer set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform nexus_engine.recheck_stock(w.tienda_id) from (select distinct k.tienda_id from nexus_engine.stock_watch k) w;
+  perform graphile_worker.add_job('check_stock', run_at => now() + interval '30 minutes', job_key => 'check_stock:truncate',
+    max_attempts => 10);
   return null;
 exception when others then
   raise warning 'nexus: the truncated products were not noted: %', sqlerrm;

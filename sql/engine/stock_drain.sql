@@ -152,43 +152,19 @@ begin
 end;
 $$;
 
--- Makes all stock insights about these products true, and returns what to announce.
-create or replace function nexus_engine.products_told(p_products nexus_engine.product_ref[], p_as_of timestamptz)
-returns nexus_engine.announcement[] language plpgsql
-as $$
-declare
-  announced nexus_engine.announcement[];
-  it record;
-begin
-  for it in
-    select t.tipo from nexus_engine.insight_type t
-    where t.enabled and t.tipo = any (nexus_engine.followed_types()) order by t.tipo
-  loop
-    announced := announced || nexus_engine.reconcile_products(it.tipo, p_products, p_as_of);
-  end loop;
-  return announced;
-end;
-$$;
-
--- The same, and announces it.
-create or replace function nexus_engine.tell_products(p_products nexus_engine.product_ref[], p_as_of timestamptz)
-returns void language sql
-as $$
-  select nexus_engine.tell_adopted(p_products, '{}', '{}', p_as_of)
-$$;
-
--- The same of these products and of those of the insights that were opened (see adopt_insights), and announces it
--- together with what became of those: a store is notified once.
+-- Makes all stock insights about these products true, and about those of the insights that were opened (see
+-- adopt_insights), and announces it together with what became of those: a store is notified once.
 create or replace function nexus_engine.tell_adopted(
   p_products nexus_engine.product_ref[], p_opened nexus_engine.insight_ref[],
   p_announced nexus_engine.announcement[], p_as_of timestamptz
 ) returns void language plpgsql
 as $$
 declare
-  opened nexus_engine.insight_ref[] := array(
-    select o from unnest(p_opened) o where o.tipo = any (nexus_engine.followed_types()));
+  tipos text[] := nexus_engine.followed_types();
+  opened nexus_engine.insight_ref[] := array(select o from unnest(p_opened) o where o.tipo = any (tipos));
   products nexus_engine.product_ref[] := p_products;
-  announced nexus_engine.announcement[];
+  announced nexus_engine.announcement[] := p_announced;
+  it record;
 begin
   if cardinality(opened) > 0 then
     products := array(
@@ -198,7 +174,11 @@ begin
         union select o.tienda_id, o.subject::uuid from unnest(opened) o
       ) p);
   end if;
-  announced := p_announced || nexus_engine.products_told(products, p_as_of);
+  for it in
+    select t.tipo from nexus_engine.insight_type t where t.enabled and t.tipo = any (tipos) order by t.tipo
+  loop
+    announced := announced || nexus_engine.reconcile_products(it.tipo, products, p_as_of);
+  end loop;
   announced := nexus_engine.settle_insights(opened, announced);
   if cardinality(announced) > 0 then
     perform nexus_engine.announce(announced);

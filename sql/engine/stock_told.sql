@@ -14,11 +14,13 @@ $$;
 create or replace function nexus_engine.unsettled_stores(p_tiendas uuid[]) returns uuid[]
 language plpgsql stable set plan_cache_mode = force_generic_plan set enable_seqscan = off
 as $$
+declare
+  unwatched uuid[] := nexus_engine.unwatched_stores(p_tiendas);
 begin
-  return nexus_engine.unwatched_stores(p_tiendas) || array(
+  return unwatched || array(
     select t from unnest(p_tiendas) t
-    where exists (select from nexus_engine.stock_event e where e.tienda_id = t offset 0)
-      or exists (select from nexus_engine.stock_recheck r where r.tienda_id = t offset 0));
+    where t <> all (unwatched) and (exists (select from nexus_engine.stock_event e where e.tienda_id = t offset 0)
+      or exists (select from nexus_engine.stock_recheck r where r.tienda_id = t offset 0)));
 end;
 $$;
 

@@ -22,14 +22,13 @@ create or replace function nexus_engine.missing_relations() returns text[]
 language sql stable
 as $$
   select array(
-    select r from unnest(array[
-      'public.tiendas', 'public.users', 'public.productos', 'public.ventas', 'public.detalles_venta', 'public.insights',
-      'nexus_engine.store', 'nexus_engine.product_level', 'nexus_engine.sale', 'nexus_engine.rollup',
-      'nexus_engine.rolled_day', 'nexus_engine.own_trigger', 'nexus_engine.own_producto', 'nexus_engine.own_insight',
-      'nexus_api.tiendas', 'nexus_api.productos', 'nexus_api.insights', 'nexus_api.store_settings',
-      'nexus_api.refresh_requests'
-    ]) with ordinality u (r, n)
-    where to_regclass(r) is null order by n)
+    select r.name from (
+      select 1 as place, 'public.' || t as name
+      from unnest(array['tiendas', 'users', 'productos', 'ventas', 'detalles_venta', 'insights']) t
+      union all
+      select 2, m.identity from nexus_engine.made_object m where m.type = 'view'
+    ) r
+    where to_regclass(r.name) is null order by r.place, r.name)
 $$;
 
 -- Why the engine may not work now, both null when it may.

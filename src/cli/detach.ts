@@ -2,17 +2,12 @@ import { createInterface } from "node:readline/promises";
 import { parseArgs } from "node:util";
 import type { Client } from "pg";
 import { readConfig } from "../config.ts";
-import { sqlState } from "../database/away.ts";
+import { insufficientPrivilege, sqlState } from "../database/away.ts";
 import { connect } from "../database/client.ts";
 import { detach } from "../database/detach.ts";
-import {
-  checkRemovable,
-  describeLosses,
-  hasEngine,
-  ownRoles,
-  removeAll,
-} from "../database/detach-all.ts";
+import { checkRemovable, describeLosses, hasEngine, removeAll } from "../database/detach-all.ts";
 import { describeTarget } from "../database/hosts.ts";
+import { rolesThere } from "../database/roles.ts";
 import type { Say } from "../database/steps.ts";
 import { exitWithError, UsageError } from "../process.ts";
 
@@ -22,8 +17,6 @@ type Options = {
   /** Whether to do that; asked after it was said what is lost. */
   agree?: (database: string) => Promise<boolean>;
 };
-
-const insufficientPrivilege = "42501";
 
 /**
  * Takes the engine off the POS's tables of this database, and says what it did. Returns false where something is
@@ -38,7 +31,7 @@ export async function takeOff(
   try {
     const where = `database "${client.database}" at ${describeTarget(ownerUrl)}`;
     const isThere = await hasEngine(client);
-    if (!isThere && !(all && (await ownRoles(client)).length > 0)) {
+    if (!isThere && !(all && (await rolesThere(client)).length > 0)) {
       say(`There is nothing of the engine in ${where}.`);
       return true;
     }
@@ -61,7 +54,7 @@ export async function takeOff(
   } catch (error) {
     if (sqlState(error) !== insufficientPrivilege) throw error;
     throw new UsageError(
-      `The login "${client.user}" may not do this (${(error as Error).message}): connect as the one that attached the engine, or as another member of nexus_owner that owns the POS's tables.`,
+      `The login "${client.user}" may not do this (${(error as Error).message}): connect as the one that attached the engine, or as another member of nexus_owner.`,
     );
   } finally {
     await client.end();

@@ -1,13 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
 import type { Logger } from "../log.ts";
-import { backoff, sqlState } from "./away.ts";
-import { connect } from "./client.ts";
-import { ensurePosIndexes } from "./pos.ts";
+import { backoff, lockNotAvailable, sqlState } from "./away.ts";
+import { isDetached } from "./migrate.ts";
+import { ensurePosIndexes, triggerTables } from "./pos.ts";
+import { type Background, inBackground, prepareAlone } from "./preparation-lock.ts";
+import { describeSession, sessionsOn } from "./sessions.ts";
 import type { Say } from "./steps.ts";
-
-/** Held by the one process that prepares the database. */
-export const preparationLock = 7_041_948_524;
 
 /**
  * How long an attempt waits for a lock: of our triggers, of which those on the POS's tables are asked for
@@ -16,7 +15,6 @@ export const preparationLock = 7_041_948_524;
 export const attachLocks = { triggers: 1_000, index: 60_000 };
 /** From one attempt in the background to the next. */
 const pauses = { firstMs: 1_000, mostMs: 60_000 };
-const lockNotAvailable = "55P03";
 
 /**
  * Puts our triggers on the POS's tables and then our indexes, unless detach() was called: then that is left to
@@ -38,8 +36,7 @@ export async function attach(
     await client.query("select set_config('lock_timeout', $1, true)", [String(triggers)]);
     // An operator's detach() that is under way is waited for, and one that comes now waits for us.
     await client.query("lock table nexus_engine.detached in share row exclusive mode");
-    const { rowCount: isDetached } = await client.query("select from nexus_engine.detached");
-    const rests = isDetached && !attachAgain;
+    const rests = !attachAgain && (await isDetached(client));
     if (!rests) await client.query("select nexus_engine.attach()");
     await client.query("commit");
     if (rests) {
@@ -56,8 +53,10 @@ export async function attach(
   } catch (error) {
     await client.query("rollback");
     if (sqlState(error) !== lockNotAvailable) throw error;
-    const inUseBy = await users(client);
-    say(`triggers: waiting for the POS's tables${heldBy(inUseBy)}`);
+    const inUseBy = await sessionsOn(client, triggerTables, { writing: true });
+    say(
+      `triggers: waiting for the POS's tables${inUseBy.length > 0 ? `, held by ${inUseBy.map(describeSession).join(", ")}` : ""}`,
+    );
     log.warn(
       { inUseBy },
       "our triggers on the POS's tables have to wait, so that its sales need not",
@@ -85,100 +84,35 @@ async function triggersNow(client: Client): Promise<string[]> {
   return rows.map(({ made }) => made);
 }
 
-function heldBy(inUseBy: User[]): string {
-  const all = inUseBy.map(
-    ({ pid, application, login, state, since }) =>
-      `pid ${pid} (${application || "no application_name"}, ${login ?? "unknown login"}, ${state ?? "unknown state"}, transaction since ${since?.toISOString() ?? "an unknown time"})`,
-  );
-  return all.length > 0 ? `, held by ${all.join(", ")}` : "";
-}
-
 type How = { say?: Say; attachAgain?: boolean };
 type KeepOptions = Partial<typeof pauses & typeof attachLocks> & How;
 
-/**
- * Goes on trying to attach, with growing pauses, in the background of a process that serves already.
- * `ended` settles when that is done, or was stopped.
- */
+/** Goes on trying to attach, with growing pauses. */
 export function keepAttaching(
   ownerUrl: string,
   log: Logger,
   { say, attachAgain, ...given }: KeepOptions = {},
-): { ended: Promise<void>; stop: () => Promise<void> } {
-  const stopping = new AbortController();
-  const { signal } = stopping;
+): Background {
   const options = { ...pauses, ...attachLocks, ...given };
+  const how = { ...(say && { say }), ...(attachAgain && { attachAgain }) };
   const wait = backoff(options.firstMs, options.mostMs);
-  async function run(): Promise<void> {
+  return inBackground(async (signal) => {
     for (;;) {
       await sleep(wait.next(), undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
       try {
-        const how = { ...(say && { say }), ...(attachAgain && { attachAgain }) };
-        if (await attachAlone(ownerUrl, log, signal, options, how)) return;
+        // Where another process is about it, the next attempt finds that it is done.
+        const isDone = await prepareAlone(ownerUrl, "nexus-attach", signal, (client) =>
+          attach(client, ownerUrl, log, options, how),
+        );
+        if (!isDone) continue;
+        log.info("nothing is left to be done on the POS's tables");
+        return;
       } catch (err) {
         if (signal.aborted) return;
         say?.(`triggers: not made, trying again: ${err instanceof Error ? err.message : err}`);
         log.warn({ err }, "our triggers could not be made, trying again");
       }
     }
-  }
-  const ended = run();
-  const stop = () => {
-    stopping.abort();
-    return ended;
-  };
-  return { ended, stop };
-}
-
-/** Unless another process is about it; then the next attempt finds that it is done. */
-async function attachAlone(
-  ownerUrl: string,
-  log: Logger,
-  signal: AbortSignal,
-  locks: typeof attachLocks,
-  how: How,
-): Promise<boolean> {
-  const client = await connect(ownerUrl, "nexus-attach");
-  const end = () => client.end();
-  signal.addEventListener("abort", end);
-  try {
-    // It may have been stopped while it connected.
-    signal.throwIfAborted();
-    // What was stopped must not go on with the lock that the next start waits for.
-    await client.query("set client_connection_check_interval = 250");
-    const { rows } = await client.query<{ locked: boolean }>(
-      "select pg_try_advisory_lock($1) as locked",
-      [preparationLock],
-    );
-    const done = rows[0]?.locked && (await attach(client, ownerUrl, log, locks, how));
-    if (done) log.info("nothing is left to be done on the POS's tables");
-    return Boolean(done);
-  } finally {
-    signal.removeEventListener("abort", end);
-    await client.end();
-  }
-}
-
-type User = {
-  pid: number;
-  application: string | null;
-  login: string | null;
-  state: string | null;
-  since: Date | null;
-};
-
-/** The sessions that keep our triggers off the POS's tables, the oldest transaction first. */
-async function users(client: Client): Promise<User[]> {
-  const { rows } = await client.query<User>(`
-    select a.pid, a.application_name as application, a.usename as login, a.state, a.xact_start as since
-    from pg_catalog.pg_stat_activity a
-    where a.pid <> pg_catalog.pg_backend_pid() and exists (
-      select from pg_catalog.pg_locks l
-      where l.pid = a.pid and l.granted
-        and l.relation in (select w.relation from nexus_engine.wanted_triggers() w)
-        and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
-        and l.mode not in ('AccessShareLock', 'RowShareLock'))
-    order by a.xact_start limit 5`);
-  return rows;
+  });
 }

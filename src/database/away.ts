@@ -1,3 +1,8 @@
+/** SQLSTATEs that are asked for by name. */
+export const insufficientPrivilege = "42501";
+export const lockNotAvailable = "55P03";
+export const dependentObjects = "2BP01";
+
 /** SQLSTATEs of a server that stops, starts, is full, or takes no writes (any more). */
 const passingStates = new Set(["57P01", "57P02", "57P03", "57P05", "53300", "25006"]);
 const passingCodes = new Set([

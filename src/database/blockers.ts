@@ -1,29 +1,19 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
-import { sqlState } from "./away.ts";
+import { lockNotAvailable, sqlState } from "./away.ts";
 import { connect } from "./client.ts";
+import { describeSession, type Session } from "./sessions.ts";
 
 /** A change of the database that was not made; nothing of it is left. */
 export class MigrationError extends Error {
   override name = "MigrationError";
 }
 
-type Wait = {
-  kind: string;
-  relation: string | null;
-  mode: string;
-  pid: number;
-  application: string | null;
-  login: string | null;
-  state: string | null;
-  query_start: Date | null;
-  xact_start: Date | null;
-};
+type Wait = Session & { kind: string; relation: string | null; mode: string };
 
 /** Work that ends sooner is not looked at. */
 const lookAfterMs = 100;
 const lookEveryMs = 100;
-const lockNotAvailable = "55P03";
 
 /**
  * Runs `work`, which waits for locks on `client`. When it gives up on one, throws a MigrationError
@@ -88,10 +78,7 @@ function explain(what: string, waits: Wait[]): string {
     return `${what}: gave up on a lock that another session holds. Nothing was changed; start again.`;
   }
   const lock = lockOf(first);
-  const holders = waits.map(
-    ({ pid, application, login, state, xact_start, query_start }) =>
-      `  pid ${pid} (${application || "no application_name"}, ${login ?? "unknown login"}, ${state ?? "unknown state"}, transaction since ${at(xact_start)}, statement since ${at(query_start)})`,
-  );
+  const holders = waits.map((wait) => `  ${describeSession(wait)}`);
   return `${what}: gave up waiting for ${lock}, so that the shops do not wait behind us. In front of us:
 ${holders.join("\n")}
 Nothing was changed. Start again when these transactions have ended, or end them: select pg_terminate_backend(${first.pid})`;
@@ -101,8 +88,4 @@ function lockOf({ kind, relation, mode }: Wait): string {
   if (relation) return `${mode} on ${relation}`;
   // What building an index concurrently waits for.
   return kind === "virtualxid" ? "older transactions to end" : `a lock of kind ${kind}`;
-}
-
-function at(time: Date | null): string {
-  return time?.toISOString() ?? "an unknown time";
 }

@@ -1,8 +1,8 @@
 import type { Client } from "pg";
 import { UsageError } from "../process.ts";
-import { preparationLock } from "./attach.ts";
-import { sqlState } from "./away.ts";
-import { nexusRoles } from "./roles.ts";
+import { dependentObjects, insufficientPrivilege, sqlState } from "./away.ts";
+import { lockPreparation } from "./preparation-lock.ts";
+import { nexusRoles, rolesThere } from "./roles.ts";
 import type { Say } from "./steps.ts";
 
 /** With the role that may drop it. Graphile Worker's only where it is ours. */
@@ -23,14 +23,6 @@ async function ownSchemas(client: Client): Promise<Schema[]> {
   );
 }
 
-export async function ownRoles(client: Client): Promise<string[]> {
-  const { rows } = await client.query<{ rolname: string }>(
-    "select rolname from pg_catalog.pg_roles where rolname = any ($1) order by rolname",
-    [nexusRoles],
-  );
-  return rows.map(({ rolname }) => rolname);
-}
-
 export async function hasEngine(client: Client): Promise<boolean> {
   return (await ownSchemas(client)).some(({ name }) => name === "nexus_engine");
 }
@@ -40,12 +32,9 @@ export async function hasEngine(client: Client): Promise<boolean> {
  * something that is not ours depends on it. Holds the preparation lock from then on, so that none starts meanwhile.
  */
 export async function checkRemovable(client: Client): Promise<void> {
-  const { rows } = await client.query<{ locked: boolean }>(
-    "select pg_try_advisory_lock($1) as locked",
-    [preparationLock],
-  );
+  const isLocked = await lockPreparation(client);
   const processes = await engineProcesses(client);
-  if (processes.length > 0 || !rows[0]?.locked) {
+  if (processes.length > 0 || !isLocked) {
     const list =
       processes.length > 0 ? processes.join("\n  ") : "a start that prepares the database";
     throw new UsageError(
@@ -149,7 +138,7 @@ async function describeInsights(client: Client): Promise<string | undefined> {
  */
 export async function removeAll(client: Client, say: Say): Promise<boolean> {
   const found = await ownSchemas(client);
-  const roles = await ownRoles(client);
+  const roles = await rolesThere(client);
   const others = await otherDatabases(client, roles);
   const insights = (await hasEngine(client)) ? await describeInsights(client) : undefined;
   await client.query("begin");
@@ -222,7 +211,7 @@ async function dropRoles(
     say(`Dropped the roles ${list}, and with them all memberships.`);
     return true;
   } catch (error) {
-    if (!["42501", "2BP01"].includes(sqlState(error) ?? "")) throw error;
+    if (![insufficientPrivilege, dependentObjects].includes(sqlState(error) ?? "")) throw error;
     const { message, detail } = error as Error & { detail?: string };
     say(
       `LEFT: the roles ${list} (${message}${detail ? `: ${detail}` : ""}). Have a superuser execute here: drop owned by ${list}; drop role ${list};`,

@@ -1,16 +1,15 @@
 import type { Client } from "pg";
 import { UsageError } from "../process.ts";
-import { sqlState } from "./away.ts";
+import { dependentObjects, lockNotAvailable, sqlState } from "./away.ts";
 import { MigrationError } from "./blockers.ts";
 import { connect } from "./client.ts";
 import { posTables } from "./pos.ts";
 import { nexusRoles } from "./roles.ts";
+import { describeSession, type Session, sessionsOn } from "./sessions.ts";
 import type { Say } from "./steps.ts";
 
 /** How long to try to have the POS's tables, 25 ms at a time, and from when on it is told who is in the way. */
 const usualPatience = { givesUpAfterMs: 60_000, tellsAfterMs: 2_000 };
-const lockNotAvailable = "55P03";
-const dependentObjects = "2BP01";
 
 /**
  * Takes our triggers, views and rights off the POS's tables, in one transaction, and says what it did.
@@ -42,7 +41,10 @@ export async function detach(
       );
     }
     if (sqlState(cause) !== lockNotAvailable) throw cause;
-    throw new MigrationError(explain(givesUpAfterMs, await users(client)), { cause });
+    throw new MigrationError(
+      explain(givesUpAfterMs, await sessionsOn(client, posTables, { writing: false })),
+      { cause },
+    );
   } finally {
     clearTimeout(telling);
   }
@@ -152,36 +154,11 @@ function report(before: Traces, after: Traces, say: Say): boolean {
   return after.grants.length === 0;
 }
 
-type User = {
-  pid: number;
-  application: string | null;
-  login: string | null;
-  state: string | null;
-  since: Date | null;
-};
-
-/** The sessions that use the POS's tables in whatever way, the oldest transaction first. */
-async function users(client: Client): Promise<User[]> {
-  const { rows } = await client.query<User>(
-    `select a.pid, a.application_name as application, a.usename as login, a.state, a.xact_start as since
-     from pg_catalog.pg_stat_activity a
-     where a.pid <> pg_catalog.pg_backend_pid() and a.application_name <> 'nexus-detach' and exists (
-       select from pg_catalog.pg_locks l
-       join pg_catalog.pg_class c on c.oid = l.relation
-       where l.pid = a.pid and l.granted
-         and c.relnamespace = 'public'::regnamespace and c.relname = any ($1)
-         and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database()))
-     order by a.xact_start limit 5`,
-    [posTables],
-  );
-  return rows;
-}
-
 /** From a second connection, because the first one waits; where it fails, nobody is told. */
 async function tellWaiting(ownerUrl: string, say: Say): Promise<void> {
   const client = await connect(ownerUrl, "nexus-detach").catch(() => undefined);
   try {
-    const inTheWay = client ? await users(client) : [];
+    const inTheWay = client ? await sessionsOn(client, posTables, { writing: false }) : [];
     if (inTheWay.length > 0) {
       say(
         `Waiting for the POS's tables, 25 ms at a time so that no sale waits. In the way:\n${list(inTheWay)}`,
@@ -193,7 +170,7 @@ async function tellWaiting(ownerUrl: string, say: Say): Promise<void> {
   }
 }
 
-function explain(patienceMs: number, inTheWay: User[]): string {
+function explain(patienceMs: number, inTheWay: Session[]): string {
   const [first] = inTheWay;
   const who = first
     ? `In the way:\n${list(inTheWay)}\nRun this again when these transactions have ended, or end them: select pg_terminate_backend(${first.pid})`
@@ -201,11 +178,5 @@ function explain(patienceMs: number, inTheWay: User[]): string {
   return `Nothing was changed: the POS used its tables for ${patienceMs / 1000} s without a pause that was long enough. ${who}`;
 }
 
-function list(sessions: User[]): string {
-  return sessions
-    .map(
-      ({ pid, application, login, state, since }) =>
-        `  pid ${pid} (${application || "no application_name"}, ${login ?? "unknown login"}, ${state ?? "unknown state"}, transaction since ${since?.toISOString() ?? "an unknown time"})`,
-    )
-    .join("\n");
-}
+const list = (sessions: Session[]) =>
+  sessions.map((session) => `  ${describeSession(session)}`).join("\n");

@@ -6,7 +6,7 @@ import type { Logger } from "../log.ts";
 import { sqlState } from "./away.ts";
 import { explainLocks, MigrationError } from "./blockers.ts";
 import { connect } from "./client.ts";
-import { posProblemsFile } from "./pos.ts";
+import { posQueries } from "./pos.ts";
 
 export { MigrationError };
 
@@ -58,7 +58,8 @@ async function sqlFiles(folder: string): Promise<SqlFile[]> {
   return Promise.all(names.map((name) => sqlFile(`${folder}/${name}`)));
 }
 
-async function sqlFile(name: string): Promise<SqlFile> {
+/** A file of sql, by its name there. */
+export async function sqlFile(name: string): Promise<SqlFile> {
   const text = await readFile(join(sqlDir, name), "utf8");
   return { name, text, sha256: createHash("sha256").update(text).digest("hex") };
 }
@@ -116,9 +117,9 @@ export async function migrate(
       await client.query("rollback");
       return { applied: [] };
     }
-    const isDetached = await hasNote(client);
+    const detached = await isDetached(client);
     // What is missing while we are detached is missing on purpose.
-    const missing = isDetached ? [] : await missingObjects(client);
+    const missing = detached ? [] : await missingObjects(client);
     if (missing.length > 0) log.warn({ missing }, "what is missing of ours is made anew");
     for (const file of migrations) {
       const known = done.get(file.name);
@@ -138,17 +139,17 @@ export async function migrate(
     const isChanged = (file: SqlFile) => done.get(file.name) !== file.sha256;
     const isWanted = (file: SqlFile) => {
       // attach() applies them all.
-      if (isDetached) return isChanged(file) && !makesView.test(file.text);
+      if (detached) return isChanged(file) && !makesView.test(file.text);
       return isChanged(file) || missing.length > 0 || !done.has(firstWithTexts);
     };
     await applyFiles(files.filter(isWanted), true);
-    const kept = [...files, await sqlFile(posProblemsFile)];
+    const kept = [...files, ...(await Promise.all(posQueries.map(sqlFile)))];
     await keepTexts(client, kept);
     await client.query(
       "delete from nexus_engine.migration where name not like 'migrations/%' and name <> all ($1)",
       [kept.map(({ name }) => name)],
     );
-    if (applied.size > 0 && !isDetached) await client.query("select nexus_engine.note_objects()");
+    if (applied.size > 0 && !detached) await client.query("select nexus_engine.note_objects()");
     await client.query("commit");
     if (applied.size > 0) log.info({ applied: applied.size }, "the database is up to date");
     return { applied: [...applied] };
@@ -206,7 +207,7 @@ async function missingObjects(client: Client): Promise<string[]> {
 }
 
 /** Whether detach() was called, and attach() not since. */
-export async function hasNote(client: Client): Promise<boolean> {
+export async function isDetached(client: Client): Promise<boolean> {
   if (!(await exists(client, "to_regclass('nexus_engine.detached')"))) return false;
   const { rowCount } = await client.query("select from nexus_engine.detached");
   return Boolean(rowCount);

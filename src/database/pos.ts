@@ -8,9 +8,15 @@ const sqlDir = join(import.meta.dirname, "../../sql");
 const posDir = join(sqlDir, "pos");
 
 /** Of sql/: asks for the POS's columns that we read or write, of which kind they have to be. */
-export const posProblemsFile = "pos/problems.sql";
+const posProblemsFile = "pos/problems.sql";
+/** Of sql/: what our roles may do on the POS's tables. */
+const posRightsFile = "pos/rights.sql";
+/** Those that functions of ours read as well, from the texts in the database. */
+export const posQueries = [posProblemsFile, posRightsFile];
 
 export const posTables = ["tiendas", "users", "productos", "ventas", "detalles_venta", "insights"];
+/** Those that have triggers of ours. */
+export const triggerTables = ["productos", "ventas", "detalles_venta", "insights"];
 
 /** What is missing or of another kind in the POS's tables, a line each; empty when all is well. */
 export async function posProblems(client: Client): Promise<string[]> {
@@ -18,6 +24,11 @@ export async function posProblems(client: Client): Promise<string[]> {
     await readFile(join(sqlDir, posProblemsFile), "utf8"),
   );
   return rows.map(({ problem }) => problem);
+}
+
+/** A query for what our roles may do on the POS's tables: role, relation, privilege, columns. */
+export async function posRights(): Promise<string> {
+  return readFile(join(sqlDir, posRightsFile), "utf8");
 }
 
 /** Creates the POS's tables, for the embedded database and for trials; only where there are none. */
@@ -51,17 +62,14 @@ export async function ensurePosIndexes(
   connectionString: string,
   log: Logger,
 ): Promise<{ built: string[]; left: string[] }> {
-  const dir = join(posDir, "indexes");
   const [built, left]: [string[], string[]] = [[], []];
-  for (const file of (await readdir(dir)).sort()) {
-    const name = file.replace(/\.sql$/, "");
-    const statement = await readFile(join(dir, file), "utf8");
+  for (const { name, statement } of await posIndexes()) {
     try {
       await explainLocks(client, connectionString, `index ${name}`, async () => {
         const is = await lookAtIndex(client, name);
         if (is.there) return;
-        if (!is.ours) {
-          left.push(statement.replace(/^--.*\n/gm, "").trim());
+        if (!is.may) {
+          left.push(statement);
           return;
         }
         if (is.invalid) await client.query(`drop index concurrently if exists public.${name}`);
@@ -83,15 +91,29 @@ export async function ensurePosIndexes(
   return { built, left };
 }
 
+/** Our indexes, each with the statement that makes it. */
+export async function posIndexes(): Promise<{ name: string; statement: string }[]> {
+  const dir = join(posDir, "indexes");
+  return Promise.all(
+    (await readdir(dir)).sort().map(async (file) => {
+      const text = await readFile(join(dir, file), "utf8");
+      return { name: file.replace(/\.sql$/, ""), statement: text.replace(/^--.*\n/gm, "").trim() };
+    }),
+  );
+}
+
+type IndexLook = { there: boolean; invalid: boolean; may: boolean };
+
 /**
  * Whether the index is there, or another on the same columns, such as one of the POS's own; whether ours was
- * not finished; and whether this login may make it.
+ * not finished; and whether the login may make it: this one, or that of the name.
  */
-async function lookAtIndex(
+export async function lookAtIndex(
   client: Client,
   name: string,
-): Promise<{ there: boolean; invalid: boolean; ours: boolean }> {
-  const { rows } = await client.query<{ there: boolean; invalid: boolean; ours: boolean }>(
+  login?: string,
+): Promise<IndexLook> {
+  const { rows } = await client.query<IndexLook>(
     `select
        exists (
          select from pg_catalog.pg_index i
@@ -99,9 +121,10 @@ async function lookAtIndex(
            and pg_get_indexdef(i.indexrelid, 1, true) = 'tienda_id'
            and pg_get_indexdef(i.indexrelid, 2, true) = 'fecha') as there,
        to_regclass('public.' || $1) is not null as invalid,
-       pg_has_role(t.relowner, 'usage') and has_schema_privilege(t.relnamespace, 'create') as ours
-     from pg_catalog.pg_class t where t.oid = 'public.ventas'::regclass`,
-    [name],
+       coalesce((select pg_has_role(l.oid, t.relowner, 'usage') and has_schema_privilege(l.oid, t.relnamespace, 'create')
+         from pg_catalog.pg_roles l where l.rolname = coalesce($2, current_user)), false) as may
+     from pg_catalog.pg_class t where t.relnamespace = 'public'::regnamespace and t.relname = 'ventas'`,
+    [name, login ?? null],
   );
-  return rows[0] ?? { there: false, invalid: false, ours: false };
+  return rows[0] ?? { there: false, invalid: false, may: false };
 }

@@ -2,14 +2,16 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { runMigrations } from "graphile-worker";
 import type { Client } from "pg";
 import { graphileLogger, type Logger } from "../log.ts";
-import { attach, attachLocks, preparationLock } from "./attach.ts";
-import { backoff, isAway, sqlState } from "./away.ts";
+import { attach, attachLocks } from "./attach.ts";
+import { backoff, insufficientPrivilege, isAway, sqlState } from "./away.ts";
 import { connect } from "./client.ts";
 import { describeAddress } from "./hosts.ts";
-import { hasNote, migrate } from "./migrate.ts";
+import { isDetached, migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
 import { createPosSchema, loadDemoData, posProblems } from "./pos.ts";
+import { endWithClient, lockPreparation } from "./preparation-lock.ts";
 import { checkRights, explainRights, loginsOf } from "./rights.ts";
+import { rolesThere } from "./roles.ts";
 import { explainFailure, noteTarget } from "./start-failure.ts";
 import { atStep, type Say } from "./steps.ts";
 
@@ -39,8 +41,6 @@ export type PreparationOptions = {
 export class PosSchemaError extends Error {
   override name = "PosSchemaError";
 }
-
-const insufficientPrivilege = "42501";
 
 /**
  * Makes a database ready to work with: checks the POS's tables (or creates them where `createPos`
@@ -96,20 +96,19 @@ async function prepare(
   const logins = loginsOf(client.user ?? "", halves);
   try {
     say(`server: ${await atStep("server", () => checkServer(client))}`);
-    // A start that is killed while it builds an index must not go on with the lock that the next one waits for.
-    await client.query("set client_connection_check_interval = 250");
-    await lockPreparation(client, say, signal);
+    await endWithClient(client);
+    await waitForTurn(client, say, signal);
     // The POS may be in the middle of its own migration: then attach() looks at its tables.
-    if (!(await atStep("rights", () => hasNote(client)))) {
+    if (!(await atStep("rights", () => isDetached(client)))) {
       await atStep("the POS's tables", () => checkPosTables(client, createPos));
       say("the POS's tables: as expected");
       await atStep("rights", () => checkRights(client, logins));
       say("rights: complete");
     }
-    const before = await ourRoles(client);
+    const before = await rolesThere(client);
     await atStep("schemas", async () => {
       const { applied } = await migrate(ownerUrl, log, locks.migration);
-      const made = (await ourRoles(client)).filter((role) => !before.includes(role));
+      const made = (await rolesThere(client)).filter((role) => !before.includes(role));
       say(`roles: ${made.length > 0 ? `made ${made.join(", ")}` : "there"}`);
       say(`schemas: ${await schemasNow(client, applied)}`);
     });
@@ -147,13 +146,6 @@ async function checkPosTables(client: Client, createPos: boolean): Promise<void>
   }
 }
 
-async function ourRoles(client: Client): Promise<string[]> {
-  const { rows } = await client.query<{ name: string }>(
-    "select rolname as name from pg_catalog.pg_roles where rolname like 'nexus\\_%' and not rolcanlogin order by 1",
-  );
-  return rows.map(({ name }) => name);
-}
-
 async function schemasNow(client: Client, applied: string[]): Promise<string> {
   const { rows } = await client.query<{ migrations: number; files: number }>(
     `select count(*) filter (where name like 'migrations/%')::int as migrations,
@@ -182,17 +174,13 @@ async function checkServer(client: Client): Promise<string> {
 }
 
 /** Tries again and again: a session that waits inside a statement would block a concurrent index build. */
-async function lockPreparation(
+async function waitForTurn(
   client: Client,
   say: Say,
   signal: AbortSignal | undefined,
 ): Promise<void> {
   for (let tried = 0; ; tried += 1) {
-    const { rows } = await client.query<{ locked: boolean }>(
-      "select pg_try_advisory_lock($1) as locked",
-      [preparationLock],
-    );
-    if (rows[0]?.locked) return;
+    if (await lockPreparation(client)) return;
     // That may be long, where it builds an index.
     if (tried === 0) say("turn: another process is preparing the database, waiting for it");
     await pause(100, signal);

@@ -2,11 +2,7 @@
  * Every right that we need, in one query: what must be there, whether it is, and whether the login that attaches
  * makes it itself. By names and has_*_privilege, never by trying: it changes nothing, and any role may ask.
  */
-
-/** The POS's tables that have triggers of ours. */
-const triggerTables = "array['productos', 'ventas', 'detalles_venta', 'insights']";
-/** Those that the engine reads, besides who a user is. */
-const readTables = "array['tiendas', 'productos', 'ventas', 'detalles_venta', 'insights']";
+import { posRights, triggerTables } from "./pos.ts";
 
 /** A right of the list; what is granted on a table comes with its parts, so that one statement can have many. */
 export type Wanted = {
@@ -25,8 +21,10 @@ export type Wanted = {
  * $1 the login that attaches, $2 that of the worker and $3 that of the API (null: the same login), $4 whether
  * the first acts as nexus_server too. Gives what lacks, and what the login does not make itself.
  */
-export const wantedRights = `
-with version as (
+export const wantedRights = async () => `
+with granted (role, relation, privilege, columns) as (
+${await posRights()}
+), version as (
   select current_setting('server_version_num')::int >= 160000 as is_16
 ), login as (
   select n.name, r.oid, coalesce(r.rolsuper, false) as is_super, coalesce(r.rolcreaterole, false) as creates,
@@ -36,15 +34,13 @@ with version as (
   select c.oid, c.relname as name, c.relrowsecurity as secured, c.relforcerowsecurity as forced, c.relowner as owner,
     pg_catalog.pg_get_userbyid(c.relowner) as owner_name
   from pg_catalog.pg_class c
-  where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and c.relname = any (${readTables} || 'users'::text)
+  where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p') and c.relname in (select g.relation from granted g)
 ), ours as (
-  select w.n, w.name, w.attribute, r.oid, w.sees_rows and coalesce(not r.rolbypassrls and not r.rolsuper, true) and exists (
-      select from pos_table t
-      -- Users are no business of the worker's.
-      where t.secured and (t.name <> 'users' or w.name = 'nexus_owner') and (t.forced or not coalesce(pg_catalog.pg_has_role(r.oid, t.owner, 'usage'), false))) as is_blind
-  from (values (1, 'nexus_owner', 'inherit', true), (2, 'nexus_worker', 'noinherit', true),
-    (3, 'nexus_queue', 'noinherit', false), (4, 'nexus_server', 'noinherit', false),
-    (5, 'nexus_tienda', 'noinherit', false), (6, 'nexus_ops', 'noinherit', false)) w (n, name, attribute, sees_rows)
+  select w.n, w.name, w.attribute, r.oid, coalesce(not r.rolbypassrls and not r.rolsuper, true) and exists (
+      select from pos_table t join granted g on g.role = w.name and g.relation = t.name
+      where t.secured and (t.forced or not coalesce(pg_catalog.pg_has_role(r.oid, t.owner, 'usage'), false))) as is_blind
+  from (values (1, 'nexus_owner', 'inherit'), (2, 'nexus_worker', 'noinherit'), (3, 'nexus_queue', 'noinherit'),
+    (4, 'nexus_server', 'noinherit'), (5, 'nexus_tienda', 'noinherit'), (6, 'nexus_ops', 'noinherit')) w (n, name, attribute)
   left join pg_catalog.pg_roles r on r.rolname = w.name
 ), made as (
   -- Who cannot let a role see all rows does not make it either: it would come without the right.
@@ -112,25 +108,24 @@ with version as (
     and not coalesce(pg_catalog.has_schema_privilege(o.oid, n.oid, 'usage'), pg_catalog.has_schema_privilege('public', n.oid, 'usage'))
     and not coalesce(pg_catalog.has_schema_privilege(l.oid, n.oid, 'usage with grant option'), false)
   union all
-  select 9, 'tables', null, o.name, t.name, p.privilege, t.owner_name
-  from made o cross join login l cross join pos_table t
-  cross join unnest(array['select', 'insert', 'update', 'delete']) p (privilege)
-  where o.name in ('nexus_owner', 'nexus_worker') and t.name <> 'users' and (p.privilege = 'select' or t.name = 'insights')
-    and not coalesce(pg_catalog.has_table_privilege(o.oid, t.oid, p.privilege), pg_catalog.has_table_privilege('public', t.oid, p.privilege))
-    and not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, p.privilege || ' with grant option'), false)
-  union all
-  select 10, 'tables', 'grant select (id, is_active, tienda_id) on public.users to nexus_owner', null, null, null, t.owner_name
-  from pos_table t cross join login l cross join made o
-  where t.name = 'users' and o.name = 'nexus_owner'
-    and (select count(*) from pg_catalog.pg_attribute a where a.attrelid = t.oid and a.attname in ('id', 'is_active', 'tienda_id')
-      and coalesce(pg_catalog.has_column_privilege(o.oid, t.oid, a.attnum, 'select'), pg_catalog.has_column_privilege('public', t.oid, a.attnum, 'select'))) < 3
-    and not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, 'select with grant option'), false)
+  select 9 + (g.columns is not null)::int, 'tables', null, g.role, g.relation,
+    g.privilege || coalesce(' (' || array_to_string(g.columns, ', ') || ')', ''), t.owner_name
+  from granted g
+  join made o on o.name = g.role
+  join pos_table t on t.name = g.relation
+  cross join login l
+  where not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, g.privilege || ' with grant option'), false)
+    and case when g.columns is null
+      then not coalesce(pg_catalog.has_table_privilege(o.oid, t.oid, g.privilege), pg_catalog.has_table_privilege('public', t.oid, g.privilege))
+      else (select count(*) from pg_catalog.pg_attribute a where a.attrelid = t.oid and a.attname = any (g.columns)
+        and coalesce(pg_catalog.has_column_privilege(o.oid, t.oid, a.attnum, g.privilege), pg_catalog.has_column_privilege('public', t.oid, a.attnum, g.privilege)))
+        < cardinality(g.columns) end
   union all
   select 11, 'tables', null, l.name, t.name, 'trigger', t.owner_name
   from login l cross join pos_table t
-  where t.name = any (${triggerTables})
+  where t.name = any ('{${triggerTables}}')
     and not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, 'trigger'), pg_catalog.has_table_privilege('public', t.oid, 'trigger'))
 )
-select w.section, w.statement, w.grantee, w.relation, w.privilege, w.owner, v.is_16
+select w.section, w.statement, quote_ident(w.grantee) as grantee, w.relation, w.privilege, w.owner, v.is_16
 from wanted w, version v order by w.place, w.statement, w.grantee, w.relation,
   array_position(array['select', 'insert', 'update', 'delete', 'trigger'], w.privilege)`;

@@ -34,7 +34,7 @@ export function loginsOf(
 ): Logins {
   const pooled = (url: string | undefined) => Boolean(url && parseTarget(url).pooled);
   return {
-    migration: current,
+    migration: knownToPostgres(current),
     // PgBouncer may know a login by another name.
     worker: pooled(workerUrl) ? undefined : loginOf(workerUrl),
     server: pooled(serverUrl) ? undefined : loginOf(serverUrl),
@@ -42,10 +42,14 @@ export function loginsOf(
   };
 }
 
-/** A pooler for many customers wants the name of one after a dot, which Postgres does not see. */
 function loginOf(url: string | undefined): string | undefined {
   const [, user] = /^[a-z]+:\/\/([^/?#:@]*)[^/?#@]*@/.exec(url ?? "") ?? [];
-  return user ? decodeURIComponent(user).replace(/\.[a-z0-9]{20}$/, "") : undefined;
+  return user ? knownToPostgres(decodeURIComponent(user)) : undefined;
+}
+
+/** A pooler for many customers wants the name of one after a dot, which Postgres does not see. */
+function knownToPostgres(login: string): string {
+  return login.replace(/\.[a-z0-9]{20}$/, "");
 }
 
 /**
@@ -54,7 +58,7 @@ function loginOf(url: string | undefined): string | undefined {
  */
 export async function lackingRights(client: Client, logins: Logins): Promise<Lacking[]> {
   const { migration, worker = null, server = null, migrationServes } = logins;
-  const { rows } = await client.query<Wanted>(wantedRights, [
+  const { rows } = await client.query<Wanted>(await wantedRights(), [
     migration,
     worker,
     server,
@@ -77,7 +81,7 @@ function statementsOf(rows: Wanted[]): string[] {
     .map(({ privilege, relation, grantee }) => ({
       privileges: [privilege ?? ""],
       tables: [`public.${relation}`],
-      grantees: [quoted(grantee ?? "")],
+      grantees: [grantee ?? ""],
     }));
   const grants = merged(merged(merged(parts, "privileges"), "tables"), "grantees").map(
     ({ privileges, tables, grantees }) =>
@@ -95,10 +99,6 @@ function merged(grants: Grant[], what: keyof Grant): Grant[] {
     groups.set(key, known ? { ...known, [what]: [...known[what], ...grant[what]] } : grant);
   }
   return [...groups.values()];
-}
-
-function quoted(name: string): string {
-  return /^[a-z_][a-z0-9_$]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`;
 }
 
 function whoMay(section: Wanted["section"], rows: Wanted[]): string {

@@ -24,7 +24,7 @@ export async function startGraphQL(options: GraphQLOptions): Promise<Gate> {
   let isOpen = false;
   let opening: Promise<void> | undefined;
 
-  /** Throws unless the engine is suspended. */
+  /** Throws where the schema cannot be built, unless that is because the engine is suspended. */
   async function open(): Promise<void> {
     try {
       if (suspension.current()) return;

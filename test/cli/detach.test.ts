@@ -201,6 +201,19 @@ describe("taking the engine off", () => {
     same(await pos.catalogue("asked"), attached);
   });
 
+  it("says who may, where the login is not one of the engine's", async () => {
+    await pos.add("guarded");
+    assert.ok(await prepareDatabase(pos.url("guarded"), log));
+    await pos.superuser.query("create role stranger login password 'stranger'");
+    for (const options of [{}, { all: true }]) {
+      await assert.rejects(off(pos.url("guarded", "stranger"), options), {
+        name: "UsageError",
+        message:
+          /^The login "stranger" may not do this \(.*\): connect as the one that attached the engine, or as another member of nexus_owner\.$/,
+      });
+    }
+  });
+
   it("has the POS in front, and says who that is", async () => {
     const url = pos.url("asked", "asked");
     const backup = await connect(url, "pos-backup");

@@ -69,6 +69,32 @@ describe("detach() and attach()", () => {
     await answered(() => api.ask(user, "{ insights { nodes { tipo } } }"));
   });
 
+  it("say when what they made anew is there, not when they were called", async () => {
+    const client = await db.pool.connect();
+    try {
+      await client.query(`begin; ${detach}; ${attach}`);
+      const { rows } = await client.query(
+        "select bool_and(m.applied_at > now()) as it from nexus_engine.migration m where m.text is not null",
+      );
+      assert.deepEqual(rows, [{ it: true }]);
+    } finally {
+      await client.query("rollback");
+      client.release();
+    }
+  });
+
+  it("leave a trigger alone whose name alone is like ours", async () => {
+    await db.pool.query(`
+      create function public.audit() returns trigger language plpgsql as 'begin return null; end';
+      create trigger nexus_audit after insert on public.ventas for each row execute function public.audit()`);
+    for (const call of [attach, detach, attach]) await db.pool.query(call);
+    const { rows } = await db.pool.query(
+      "select t.tgenabled as is, nexus_engine.has_old_triggers() as old from pg_trigger t where t.tgname = 'nexus_audit'",
+    );
+    assert.deepEqual(rows, [{ is: "O", old: false }]);
+    await db.pool.query("drop function public.audit() cascade");
+  });
+
   it("may be called by many at once", async () => {
     for (let n = 0; n < 3; n += 1) {
       await Promise.all([detach, detach, attach, attach].map((call) => db.pool.query(call)));

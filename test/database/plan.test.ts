@@ -6,6 +6,7 @@ import { connect } from "../../src/database/client.ts";
 import { wantedTriggers } from "../../src/database/plan/ours.ts";
 import { planText, readPlan } from "../../src/database/plan/plan.ts";
 import { prepareDatabase } from "../../src/database/prepare.ts";
+import { lackingRights, loginsOf } from "../../src/database/rights.ts";
 import { createLog } from "../../src/log.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addSale, addStore } from "../support/fixtures.ts";
@@ -59,6 +60,27 @@ describe("the plan of attaching", () => {
       assert.ok(said.includes(expected), `${expected}\n${said}`);
     }
     assert.doesNotMatch(said, / [!?] [A-Z]/);
+  });
+
+  it("asks for no index where the POS has one on the same columns", async () => {
+    const ours = "drop index public.nexus_ventas_tienda_fecha";
+    const theirs = "create index ix_ventas_dia on public.ventas (tienda_id, fecha)";
+    const put = "alter index public.ix_ventas_dia rename to nexus_ventas_tienda_fecha";
+    await db.pool.query(ours);
+    assert.match(await text(), / Index nexus_ventas_tienda_fecha: will be made/);
+    await db.pool.query(theirs);
+    assert.match(await text(), / Index nexus_ventas_tienda_fecha: there, or another/);
+    await db.pool.query(put);
+  });
+
+  it("names logins as Postgres knows them, and so that they can be pasted", async () => {
+    const logins = loginsOf("order.abcdefghijklmnopqrst", {});
+    assert.equal(logins.migration, "order");
+    const statements = (await lackingRights(db.pool as unknown as Client, logins))
+      .flatMap((lacking) => lacking.statements)
+      .filter((statement) => statement.includes("order"));
+    assert.ok(statements.some((statement) => statement.startsWith("grant trigger ")));
+    for (const statement of statements) assert.match(statement, /"order"/);
   });
 
   it("names the rows, clocks, settings and transactions that an operator would wonder about", async () => {

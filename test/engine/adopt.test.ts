@@ -14,6 +14,7 @@ import {
 } from "../support/fixtures.ts";
 import { runJobs } from "../support/jobs.ts";
 import { PosInsights } from "../support/pos_insights.ts";
+import { rollUp } from "../support/rollups.ts";
 
 type Row = {
   id: string;
@@ -136,16 +137,16 @@ describe("one alert a product, whoever made it", () => {
     assert.equal(await pos.refresh({ at }), 4);
     const before = await active();
     await drain();
-    assert.deepEqual(await types(), ["PRODUCTO_SIN_STOCK", "STOCK_BAJO"]);
+    assert.deepEqual(await types(), ["PRODUCTO_SIN_STOCK", "STOCK_BAJO", "VENTAS_DIARIAS"]);
     const adopted = await active();
     for (const row of adopted) {
-      ours(row);
+      if (row.tipo !== "VENTAS_DIARIAS") ours(row);
       assert.ok(before.some(({ id }) => id === row.id));
     }
     let total = 0;
     for (let n = 0; n < 8; n += 1) {
-      // Of the product at zero STOCK_BAJO, and sales, of which no day has been told yet.
-      assert.equal(await pos.refresh({ at, between: async () => void (await drain()) }), 2);
+      // Of the product at zero STOCK_BAJO.
+      assert.equal(await pos.refresh({ at, between: async () => void (await drain()) }), 1);
       assert.deepEqual(await active(), adopted);
       total ||= (await all()).length;
     }
@@ -210,6 +211,57 @@ describe("one alert a product, whoever made it", () => {
     await pass(new Date("2026-11-10T23:30:00Z"));
     const [row, ...more] = await active();
     assert.deepEqual([row?.id, row?.extra_data.fecha, more], [theirs?.id, "2026-11-10", []]);
+  });
+
+  it("leaves the POS's sales of the day while there is no summary of ours to put in their place", async () => {
+    const at = (time: string) => new Date(`2026-11-${time}:00Z`);
+    const refresh = async (time: string) => {
+      const written = await pos.refresh({ at: at(time) });
+      await drainOutbox(worker, 250, at(time));
+      return written;
+    };
+    const only = async () => {
+      const [row, ...more] = await active();
+      assert.deepEqual(more, []);
+      return row;
+    };
+    // Nothing sold at the summary time, and something afterwards.
+    await pass(at("10T23:30"));
+    await pass(at("11T23:30"));
+    const sale = await addSale(db.pool, store, { fecha: at("11T23:40"), total: 70 });
+    assert.equal(await refresh("11T23:41"), 1);
+    const first = await only();
+    assert.match(first?.mensaje ?? "", /^Hoy facturaste 70/);
+    assert.equal(await refresh("11T23:42"), 0, "it finds its own");
+    await pass(at("11T23:45"));
+    assert.deepEqual(await only(), first);
+    // The day has ended.
+    await pass(at("12T03:30"));
+    const told = await only();
+    assert.deepEqual([told?.id, told?.extra_data.fecha], [first?.id, "2026-11-11"]);
+    // The sale is annulled, and our summary withdrawn. What the POS says then is of later sales.
+    await db.pool.query("update public.ventas set status_pago = 'anulado' where id = $1", [sale]);
+    await rollUp(worker);
+    await pass(at("12T12:00"));
+    assert.deepEqual(await active(), []);
+    await addSale(db.pool, store, { fecha: at("12T13:00"), total: 80 });
+    for (const time of ["12T13:01", "12T19:02"]) {
+      assert.equal(await refresh(time), 1);
+      await pass(at(time));
+      assert.match((await only())?.mensaje ?? "", /^Hoy facturaste 80/);
+    }
+    assert.equal(await refresh("12T19:03"), 0);
+    // Dismissed it stays.
+    const last = await only();
+    await pos.dismiss(last?.id as string);
+    await drainOutbox(worker, 250, at("12T19:04"));
+    await later();
+    await drainOutbox(worker, 250, at("12T19:05"));
+    assert.equal(await refresh("12T19:06"), 1);
+    assert.deepEqual(await active(), []);
+    // Ours comes.
+    await pass(at("12T23:30"));
+    assert.equal((await only())?.extra_data.fecha, "2026-11-12");
   });
 
   it("leaves dismissed what was dismissed on either side, and keeps one repeat", async () => {
@@ -602,6 +654,33 @@ describe("one alert a product, whoever made it", () => {
     }
     await drainOutbox(worker);
     assert.equal((await active()).length, 1);
+  });
+
+  it("leaves what was moved to another store to whoever has that one locked", async () => {
+    const other = await addStore(db.pool);
+    const low = await addProduct(db.pool, other, { stock: 4 });
+    await pass();
+    const id = await addInsight("STOCK_BAJO", low, new Date());
+    await db.pool.query("update public.insights set tienda_id = $1 where id = $2", [other, id]);
+    const text = async () =>
+      (await db.pool.query("select mensaje from public.insights where id = $1", [id])).rows[0]
+        .mensaje;
+    const holder = await db.pool.connect();
+    await holder.query("select pg_advisory_lock(nexus_engine.store_lock($1))", [other]);
+    try {
+      await drainOutbox(worker);
+      assert.deepEqual(await marks(), []);
+      const { rows } = await db.pool.query(
+        "select from nexus_engine.open_insight where insight_id = $1",
+        [id],
+      );
+      assert.deepEqual(rows, []);
+    } finally {
+      await holder.query("select pg_advisory_unlock_all()");
+      holder.release();
+    }
+    await drainOutbox(worker);
+    assert.match(await text(), /^⚠️ Te quedan 4 unidades/);
   });
 
   it("stops no other alert where it cannot decide", async () => {

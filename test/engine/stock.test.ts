@@ -331,6 +331,8 @@ describe("detach and attach", () => {
   });
   after(() => db.drop());
 
+  /** It binds nothing, so that detach() leaves it. */
+  const index = "nexus_ventas_tienda_fecha";
   const ours = async () => {
     const { rows } = await db.pool.query(
       `select tgname as name from pg_trigger t join pg_class c on c.oid = t.tgrelid
@@ -410,7 +412,7 @@ describe("detach and attach", () => {
       },
     ]);
     await db.pool.query("select nexus_engine.detach()");
-    assert.deepEqual(await ours(), []);
+    assert.deepEqual(await ours(), [index]);
     await db.pool.query("select nexus_engine.attach()");
     await prepareDatabase(db.url, createLog("silent"));
   });
@@ -436,13 +438,13 @@ describe("detach and attach", () => {
     }
   });
 
-  it("take every trigger and index of ours off, and put the triggers back, twice the same as once", async () => {
-    assert.deepEqual(await ours(), [...triggers, "nexus_ventas_tienda_fecha"]);
+  it("take every trigger of ours off, and put them back, twice the same as once", async () => {
+    assert.deepEqual(await ours(), [...triggers, index]);
     const store = await addStore(db.pool);
     const product = await addProduct(db.pool, store, { stock: 50 });
     for (let i = 0; i < 2; i += 1) {
       await db.pool.query("select nexus_engine.detach()");
-      assert.deepEqual(await ours(), []);
+      assert.deepEqual(await ours(), [index]);
     }
     await setStock(db.pool, product, 2);
     const count = async () =>
@@ -453,7 +455,7 @@ describe("detach and attach", () => {
       ).rowCount;
     for (let i = 0; i < 2; i += 1) {
       await db.pool.query("select nexus_engine.attach()");
-      assert.deepEqual(await ours(), triggers);
+      assert.deepEqual(await ours(), [...triggers, index]);
     }
     await reconcile(db.pool, [store], new Date(), ["STOCK_BAJO"]);
     assert.equal(await count(), 1, "what happened while detached is found");

@@ -72,6 +72,16 @@ describe("what a pass does not look at, because it was told", () => {
     assert.ok((await alerts()).includes("STOCK_BAJO 7"));
   });
 
+  it("is a store but once, though there is more than one reason to look at it", async () => {
+    await setSettings(db.pool, store, { low_stock_threshold: 400_000 });
+    await setStock(db.pool, product, 7);
+    // Two of the same would be refused by note_told, once a check has made the triggers followed meanwhile.
+    const { rows } = await worker.query("select nexus_engine.unsettled_stores($1) as stores", [
+      [store],
+    ]);
+    assert.deepEqual(rows[0].stores, [store]);
+  });
+
   it("is nothing of a store where something happened that no drain has come to", async () => {
     await setStock(db.pool, product, 7);
     assert.ok((await reads()) > 0);
@@ -153,6 +163,36 @@ describe("what a pass does not look at, because it was told", () => {
     await db.pool.query("delete from public.productos where id = $1", [plenty]);
     const { rowCount } = await db.pool.query("select from nexus_engine.stock_event");
     assert.equal(rowCount, 0);
+  });
+
+  it("is looked at within the hour after a truncate, whatever is loaded with the triggers off", async () => {
+    const { rows } = await db.pool.query(
+      "select to_jsonb(p) as row from public.productos p where id = $1",
+      [product],
+    );
+    await db.pool.query("truncate public.productos cascade");
+    await drain();
+    await pass();
+    assert.deepEqual([await alerts(), await reads()], [[], 0]);
+    const client = await db.pool.connect();
+    try {
+      await client.query("set session_replication_role = replica");
+      await client.query(
+        "insert into public.productos select * from jsonb_populate_record(null::public.productos, $1)",
+        [rows[0].row],
+      );
+    } finally {
+      await client.query("reset session_replication_role");
+      client.release();
+    }
+    await pass();
+    assert.deepEqual(await alerts(), []);
+    await db.pool.query(
+      "update graphile_worker._private_jobs set run_at = run_at - interval '1 hour'",
+    );
+    await runJobs(worker);
+    await pass();
+    assert.deepEqual(await alerts(), ["STOCK_BAJO 8"]);
   });
 
   it("is looked at again after a truncate", async () => {

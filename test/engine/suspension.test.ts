@@ -96,25 +96,6 @@ describe("a suspension", () => {
     });
   });
 
-  it("keeps attach() from nothing: the triggers are there, and the rows are looked at afterwards", async () => {
-    await addProduct(db.pool, await addStore(db.pool));
-    await trial(async (client) => {
-      await client.query("select nexus_engine.detach()");
-      await client.query("delete from graphile_worker._private_jobs");
-      await hide(client, ...posTables);
-      await client.query("select nexus_engine.attach()");
-      assert.match(
-        (await suspension(client)) ?? "",
-        /^row level security of public\.detalles_venta, /,
-      );
-      const { rows } = await client.query(
-        `select nexus_engine.attached() as attached,
-           array(select task_identifier from graphile_worker.jobs) as jobs`,
-      );
-      assert.deepEqual(rows, [{ attached: true, jobs: ["check_stock"] }]);
-    });
-  });
-
   it("is the lack of any view of ours, or table of the POS's", async () => {
     const { rows } = await db.pool.query<{ view: string }>(
       `select schemaname || '.' || viewname as view from pg_views

@@ -23,8 +23,15 @@ export function oneOrNone(rows: Row[]): Row | undefined {
   return rows[0];
 }
 
-/** Holds one conversation on a connection of its own. A statement that fails ends it with a rollback and 500. */
-export async function hold(pool: Pool, conversation: Conversation): Promise<Protocol> {
+/**
+ * Holds one conversation on a connection of its own. A statement that fails ends it with a rollback and 500.
+ * `between` runs after each commit.
+ */
+export async function hold(
+  pool: Pool,
+  conversation: Conversation,
+  between = async () => {},
+): Promise<Protocol> {
   const client = await pool.connect();
   const lines: string[] = [];
   try {
@@ -33,6 +40,7 @@ export async function hold(pool: Pool, conversation: Conversation): Promise<Prot
       const [text, ...values] = next.value;
       const { rows, rowCount } = await client.query<Row>(text, values);
       lines.push(`${text}: ${rowCount} ${JSON.stringify(rows)}`);
+      if (text === "commit") await between();
       next = conversation.next(rows);
     }
     return { status: next.value, lines };

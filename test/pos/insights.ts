@@ -131,14 +131,24 @@ export function* dismiss(caller: Caller, pick: number): Conversation {
     caller.store,
   ];
   const chosen = shown[pick % Math.max(1, shown.length)];
-  if (chosen) {
-    const [row] = yield [`${insight} where id = $1 and tienda_id = $2`, chosen["id"], caller.store];
-    if (row?.["is_active"]) {
-      yield ["update insights set is_active = $1 where id = $2", false, row["id"]];
-    }
-  }
+  if (chosen) yield* archive(caller, chosen["id"]);
   yield ["commit"];
   return 204;
+}
+
+/** The same of this one. */
+export function* dismissOne(caller: Caller, id: string): Conversation {
+  yield* signedIn(caller);
+  yield* archive(caller, id);
+  yield ["commit"];
+  return 204;
+}
+
+function* archive(caller: Caller, id: unknown): Part<void> {
+  const [row] = yield [`${insight} where id = $1 and tienda_id = $2`, id, caller.store];
+  if (row?.["is_active"]) {
+    yield ["update insights set is_active = $1 where id = $2", false, row["id"]];
+  }
 }
 
 /** DELETE /insights/clear-all: one by one. */

@@ -26,8 +26,6 @@ describe("the POS beside the engine", () => {
   let withUs: TestDatabase;
   let alone: TestDatabase;
   let worker: Pool;
-  /** Until the engine adopts the POS's own insights, only the rest can be the same. */
-  let adopts = false;
   before(async () => {
     [withUs, alone] = await Promise.all([createTestDatabase(), createTestDatabase()]);
     worker = withUs.poolAs("nexus_worker");
@@ -39,10 +37,6 @@ describe("the POS beside the engine", () => {
       "select tgname from pg_trigger where tgname like 'nexus%' union all select relname from pg_class where relname like 'nexus%'",
     );
     assert.deepEqual(rows, []);
-    const { rows: found } = await withUs.pool.query(
-      "select to_regclass('nexus_engine.insight_mark') is not null as adopts",
-    );
-    adopts = found[0].adopts;
   });
   after(async () => {
     await withUs.drop();
@@ -71,17 +65,15 @@ describe("the POS beside the engine", () => {
           const sides = [withUs, alone].map(({ pool }) => hold(pool, conversation()));
           const [ours, theirs] = await Promise.all(sides);
           if (aboutInsights(given)) {
-            if (adopts) assert.equal(ours?.status, theirs?.status, ours?.lines.at(-1));
+            assert.equal(ours?.status, theirs?.status, ours?.lines.at(-1));
           } else assert.deepEqual(ours, theirs);
           await note(shop);
         } else await happens(given as OtherStep, shops);
       }
       await settle(stores);
       await assertSameTables();
-      if (adopts) {
-        await assertOneEach();
-        await assertSettled(withUs.pool, worker, stores);
-      }
+      await assertOneEach();
+      await assertSettled(withUs.pool, worker, stores);
     } catch (error) {
       throw new Error(`${error}\n  after\n  ${journal.join("\n  ")}`, { cause: error });
     } finally {
@@ -157,9 +149,7 @@ describe("the POS beside the engine", () => {
 
   /** What the schedules do once all is quiet, and a forced refresh of the POS is over for sure. */
   async function settle(stores: string[]): Promise<void> {
-    if (adopts) {
-      await worker.query("update nexus_engine.insight_mark set at = at - interval '1 minute'");
-    }
+    await worker.query("update nexus_engine.insight_mark set at = at - interval '1 minute'");
     await drainOutbox(worker);
     await reconcile(worker, stores, new Date());
     await rollUp(worker);
@@ -193,7 +183,7 @@ describe("the POS beside the engine", () => {
       truncate nexus_engine.open_insight, nexus_engine.stock_event, nexus_engine.stock_watch, nexus_engine.stock_out,
         nexus_engine.stock_recheck, nexus_engine.stock_told, nexus_engine.rollup_state, nexus_engine.sale_mark,
         nexus_engine.sales_changed, nexus_engine.store_day, nexus_engine.store_hour, nexus_engine.method_day,
-        nexus_engine.product_day${adopts ? ", nexus_engine.insight_mark, nexus_engine.repeated_insight" : ""};
+        nexus_engine.product_day, nexus_engine.insight_mark, nexus_engine.repeated_insight;
       delete from graphile_worker._private_jobs;`);
   }
 });

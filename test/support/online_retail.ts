@@ -36,8 +36,11 @@ export type OnlineRetail = {
   products: { code: string; name: string; thousandths: number }[];
 };
 
-/** As it stands: prices of zero and below, negative quantities and negative totals included. */
-export async function readOnlineRetail(): Promise<OnlineRetail> {
+/**
+ * As it stands: prices of zero and below, negative quantities and negative totals included.
+ * @param before the date from which on lines are left out.
+ */
+export async function readOnlineRetail(before = "9999-12-31"): Promise<OnlineRetail> {
   const data: OnlineRetail = { tickets: [], lines: [], products: [] };
   const ticketOf = new Map<string, number>();
   const productOf = new Map<string, number>();
@@ -49,6 +52,7 @@ export async function readOnlineRetail(): Promise<OnlineRetail> {
       continue;
     }
     const [invoice = "", code = "", name = "", quantityText, at = "", priceText] = fields(text);
+    if (at >= before) continue;
     const quantity = Number(quantityText);
     const thousandths = Math.round(Number(priceText) * 1000);
     if (!Number.isInteger(quantity) || Number.isNaN(thousandths)) {

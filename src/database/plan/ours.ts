@@ -1,18 +1,9 @@
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
 import type { Client } from "pg";
-import { sqlFilesOf } from "../migrate.ts";
+import { sqlFile, sqlFilesOf } from "../migrate.ts";
+import { lookAtIndex, posIndexes } from "../pos.ts";
+import { nexusRoles } from "../roles.ts";
 import { type Finding, fact, note, type Section } from "./section.ts";
 
-const sqlDir = join(import.meta.dirname, "../../../sql");
-const roles = [
-  "nexus_owner",
-  "nexus_worker",
-  "nexus_queue",
-  "nexus_server",
-  "nexus_tienda",
-  "nexus_ops",
-];
 const schemas = ["nexus_engine", "nexus_api", "graphile_worker"];
 
 /** What there is of ours, and what attaching would make. */
@@ -23,7 +14,7 @@ export async function oursSection(client: Client, login: string): Promise<Sectio
       await named(
         client,
         "Roles (nologin, of the whole cluster)",
-        roles,
+        nexusRoles,
         "select rolname as name from pg_catalog.pg_roles",
       ),
       await named(
@@ -153,7 +144,7 @@ async function triggers(client: Client): Promise<Finding[]> {
 
 /** By table, as the SQL of the engine lists them. */
 export async function wantedTriggers(): Promise<Map<string, string[]>> {
-  const text = await readFile(join(sqlDir, "engine/attach.sql"), "utf8");
+  const { text } = await sqlFile("engine/triggers.sql");
   const wanted = new Map<string, string[]>();
   for (const [, name = "", table = ""] of text.matchAll(
     /\('(nexus_\w+)'[^']*'(?:public\.)?(\w+)'/g,
@@ -164,27 +155,15 @@ export async function wantedTriggers(): Promise<Map<string, string[]>> {
 }
 
 async function indexes(client: Client, login: string): Promise<Finding[]> {
-  const dir = join(sqlDir, "pos/indexes");
-  const wanted = (await readdir(dir).catch(() => [])).filter((name) => name.endsWith(".sql"));
-  const { rows } = await client.query<{ names: string[] | null; owns: boolean }>(
-    `select (select array_agg(c.relname::text) from pg_catalog.pg_class c join pg_catalog.pg_index i on i.indexrelid = c.oid
-         where c.relnamespace = 'public'::regnamespace and i.indisvalid) as names,
-       coalesce((select pg_catalog.pg_has_role(l.oid, t.relowner, 'usage') from pg_catalog.pg_roles l, pg_catalog.pg_class t
-         where l.rolname = $1 and t.relnamespace = 'public'::regnamespace and t.relname = 'ventas'), false) as owns`,
-    [login],
-  );
-  const { names, owns } = rows[0] ?? { names: [], owns: false };
   const findings: Finding[] = [];
-  for (const file of wanted) {
-    const name = file.replace(/\.sql$/, "");
+  for (const { name, statement } of await posIndexes()) {
+    const is = await lookAtIndex(client, name, login);
     const built = "built concurrently: that waits for older transactions, and nobody waits for it";
-    if (names?.includes(name)) findings.push(fact(`Index ${name}: there.`));
-    else if (owns) findings.push(fact(`Index ${name}: will be made, ${built}.`));
+    if (is.there) findings.push(fact(`Index ${name}: there, or another on the same columns.`));
+    else if (is.may) findings.push(fact(`Index ${name}: will be made, ${built}.`));
     else {
-      const text = await readFile(join(dir, file), "utf8");
-      const sql = `${text.replace(/^--.*\n/gm, "").trim()};`;
       const left = `Index ${name}: ${login} may not make it. Reports are slower without; the owner of the POS's tables may make it at any time (${built}):`;
-      findings.push({ kind: "note", text: left, sql });
+      findings.push(note(left, `${statement};`));
     }
   }
   return findings;

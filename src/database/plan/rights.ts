@@ -1,5 +1,5 @@
 import type { Client } from "pg";
-import { posProblems } from "../pos.ts";
+import { posProblems, posTables } from "../pos.ts";
 import { asScript, type Lacking, type Logins, lackingRights } from "../rights.ts";
 import { type Finding, fact, look, must, note, type Section } from "./section.ts";
 import { serviceOf } from "./server.ts";
@@ -49,8 +49,9 @@ export async function rowSecuritySection(client: Client, logins: Logins): Promis
        (select array_agg(p.polname::text order by p.polname) from pg_catalog.pg_policy p where p.polrelid = c.oid) as policies
      from pg_catalog.pg_class c
      where c.relnamespace = 'public'::regnamespace and c.relrowsecurity
-       and c.relname in ('tiendas', 'users', 'productos', 'ventas', 'detalles_venta', 'insights')
+       and c.relname = any ($1)
      order by c.relname`,
+    [posTables],
   );
   const title = "Row level security";
   if (rows.length === 0) return { title, findings: [fact("Off on all of the POS's tables.")] };
@@ -69,7 +70,7 @@ export async function rowSecuritySection(client: Client, logins: Logins): Promis
       must(
         "It would hide rows from us. The engine never works on a part of the rows: its sessions have row_security = off, by which Postgres refuses instead of hiding, whatever a policy allows. So a policy for our roles does not help; BYPASSRLS for nexus_owner and nexus_worker does (in the script above). Nobody logs in as these two; who has them sees the rows of all stores.",
       ),
-      ...(await ways(client)).map(note),
+      ...(await ways(client)).map((text) => note(text)),
     ],
   };
 }

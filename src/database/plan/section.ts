@@ -18,7 +18,11 @@ export type Finding = {
 export type Section = { title: string; findings: Finding[] };
 
 export const fact = (text: string): Finding => ({ kind: "fact", text });
-export const note = (text: string): Finding => ({ kind: "note", text });
+export const note = (text: string, sql?: string): Finding => ({
+  kind: "note",
+  text,
+  ...(sql && { sql }),
+});
 export const must = (text: string, sql?: string): Finding => ({
   kind: "must",
   text,

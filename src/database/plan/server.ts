@@ -1,4 +1,5 @@
 import type { Client } from "pg";
+import { triggerTables } from "../pos.ts";
 import { count, type Finding, fact, must, note, type Section } from "./section.ts";
 
 type Server = {
@@ -175,7 +176,7 @@ export async function openSection(client: Client): Promise<Section> {
        select string_agg(distinct c.relname, ', ') as tables from pg_catalog.pg_locks l
        join pg_catalog.pg_class c on c.oid = l.relation
        where l.pid = a.pid and l.granted and c.relnamespace = 'public'::regnamespace
-         and c.relname in ('productos', 'ventas', 'detalles_venta', 'insights')
+         and c.relname = any ($1)
          and l.mode not in ('AccessShareLock', 'RowShareLock')
      ) l on true
      where a.datname = current_database() and a.pid <> pg_catalog.pg_backend_pid()
@@ -184,6 +185,7 @@ export async function openSection(client: Client): Promise<Section> {
      select null, 'prepared transaction ' || p.gid || ', ' || p.owner, extract(epoch from now() - p.prepared)::float8, null
      from pg_catalog.pg_prepared_xacts p where p.database = current_database()
      order by 3 desc nulls last limit 10`,
+    [triggerTables],
   );
   const { rows: hidden } = await client.query<{ hidden: boolean }>(
     `select exists (select from pg_catalog.pg_stat_activity a
