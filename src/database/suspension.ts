@@ -11,9 +11,10 @@ const answerMs = 3_000;
 
 /**
  * SQLSTATEs that a suspension explains: no right to rows that a policy hides; no such table, function,
- * column, type or schema; a plan for a view that is another one now. As nexus_engine.is_passing has them.
+ * column, type or schema; a plan for a view that is another one now; an object that went between its name was read
+ * and it was opened. As nexus_engine.is_passing has them.
  */
-const explained = new Set(["42501", "42P01", "42883", "42703", "42704", "3F000", "0A000"]);
+const explained = new Set(["42501", "42P01", "42883", "42703", "42704", "3F000", "0A000", "XX000"]);
 
 /** Why the engine may not work now. */
 export type Suspension = {

@@ -631,6 +631,31 @@ describe("one alert a product, whoever made it", () => {
     assert.equal(await repeats(), 0);
   });
 
+  it("keeps its notes where hidden rows are shown again before it can say why", async () => {
+    await addInsight("STOCK_BAJO", await addProduct(db.pool, store, { stock: 4 }), hoursAgo(-1));
+    const client = await db.pool.connect();
+    try {
+      for (const table of ["insights", "tiendas"]) {
+        await client.query(
+          `begin; alter table public.${table} enable row level security;
+           create or replace function nexus_engine.is_passing(sqlstate text) returns boolean
+             language sql as 'select false';
+           set local role nexus_worker; set local row_security = off`,
+        );
+        const adopting = client.query(
+          "select nexus_engine.adopt_insights(array[$1]::uuid[], now())",
+          [store],
+        );
+        await assert.rejects(adopting, /row-level security/);
+        await client.query("rollback");
+      }
+    } finally {
+      client.release();
+    }
+    await drainOutbox(worker);
+    assert.equal((await active()).length, 1);
+  });
+
   it("leaves what was moved to another store to whoever has that one locked", async () => {
     const other = await addStore(db.pool);
     const low = await addProduct(db.pool, other, { stock: 4 });

@@ -106,6 +106,15 @@ describe("stock alerts are not lost", () => {
     assert.deepEqual(rows, [{ back_at: null }]);
   });
 
+  it("and are told at once when the check of all products took them from the drain", async () => {
+    await open();
+    await setStock(db.pool, product, 3);
+    await worker.query("select nexus_engine.check_stock_batch(null, 1000, now())");
+    await drain();
+    assert.deepEqual(await active(), ["STOCK_BAJO 3"]);
+    await isNotLookedAtWholeForEver();
+  });
+
   it("and are told at once when a threshold changes", async () => {
     await open();
     await setSettings(db.pool, store, { low_stock_threshold: 19 });

@@ -1,7 +1,11 @@
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, it } from "node:test";
 import { posTables } from "../../src/database/pos.ts";
-import { type SuspensionWatch, watchSuspension } from "../../src/database/suspension.ts";
+import {
+  explanation,
+  type SuspensionWatch,
+  watchSuspension,
+} from "../../src/database/suspension.ts";
 import { createLog } from "../../src/log.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { attach, detach } from "../support/detach.ts";
@@ -172,6 +176,21 @@ describe("the API of a suspended engine", () => {
     } finally {
       await late.close();
     }
+  });
+
+  it("takes for its own what Postgres says of a view that went while it was being used", () => {
+    const raised = (code: string) => Object.assign(new Error("could not open relation"), { code });
+    const now = { reason: "detached", remedy: "" };
+    const during = { current: () => now, wasJustChanged: () => false };
+    const justAfter = { current: () => undefined, wasJustChanged: () => true };
+    const longAfter = { current: () => undefined, wasJustChanged: () => false };
+    for (const code of ["XX000", "42P01"]) {
+      assert.equal(explanation(raised(code), during), now);
+      assert.match(explanation(raised(code), justAfter)?.reason ?? "", /changed a moment ago/);
+      assert.equal(explanation(raised(code), longAfter), undefined);
+    }
+    // Corrupted data.
+    assert.equal(explanation(raised("XX001"), during), undefined);
   });
 
   it("does not hide a fault that has another cause", async () => {
