@@ -90,19 +90,26 @@ const plain = [
 
 /** Ends the process with what a person can act on: no stack, and no secret. */
 export function exitWithError(error: unknown): never {
-  if (error instanceof Interrupted) process.exit(0);
-  process.stderr.write(`${withoutSecrets(sentenceFor(error))}\n`);
-  process.exit(1);
+  return exitWithErrorOf("The start")(error);
+}
+
+/** The same for what is no start: `what` names it, where the error does not say all. */
+export function exitWithErrorOf(what: string): (error: unknown) => never {
+  return (error) => {
+    if (error instanceof Interrupted) process.exit(0);
+    process.stderr.write(`${withoutSecrets(sentenceFor(error, what))}\n`);
+    process.exit(1);
+  };
 }
 
 /** What is printed of an error, before secrets are blotted out. */
-export function sentenceFor(error: unknown): string {
+export function sentenceFor(error: unknown, what = "The start"): string {
   const step = stepOf(error);
-  return `${step === undefined ? "" : `At the step "${step}": `}${explain(error)}`;
+  return `${step === undefined ? "" : `At the step "${step}": `}${explain(error, what)}`;
 }
 
-function explain(error: unknown): string {
-  if (!(error instanceof Error)) return `The start failed: ${error}`;
+function explain(error: unknown, what: string): string {
+  if (!(error instanceof Error)) return `${what} failed: ${error}`;
   const isPlain = plain.includes(error.name);
   // These say where it was, which is no help where a disk is full.
   const known = !isPlain || ["MigrationError", "EmbeddedError"].includes(error.name);
@@ -110,7 +117,7 @@ function explain(error: unknown): string {
   if (isPlain) return sentence ?? error.message;
   return (
     sentence ??
-    `The start failed: ${error.message || error.name}. With LOG_LEVEL=debug the log says where.`
+    `${what} failed: ${error.message || error.name}. With LOG_LEVEL=debug the log says where.`
   );
 }
 

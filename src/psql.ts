@@ -1,14 +1,20 @@
 import { spawn } from "node:child_process";
+import { printUsage } from "./cli/arguments.ts";
 import { readConfig } from "./config.ts";
 import { openDatabase } from "./database/open.ts";
 import { createLog } from "./log.ts";
-import { exitWithError, UsageError } from "./process.ts";
+import { exitWithErrorOf, UsageError } from "./process.ts";
 
-/**
- * npm run psql [-- ARGUMENTS OF PSQL]: opens the system's psql on the embedded database, which is started
- * where it does not run. Without a psql prints the address for another client.
- */
+const usage = `npm run psql [-- ARGUMENTS OF PSQL]
+
+Opens the system's psql on the embedded database, which is started where it does not run. Without a psql prints the
+address for another client. psql --help says which arguments psql takes.
+
+  --help  this text
+`;
+
 async function main(): Promise<void> {
+  if (process.argv[2] === "--help") printUsage(usage);
   const config = readConfig();
   if (config.databaseUrl) {
     throw new UsageError(
@@ -44,4 +50,4 @@ function psql(url: URL, args: string[]): Promise<number | undefined> {
   return promise;
 }
 
-await main().catch(exitWithError);
+await main().catch(exitWithErrorOf("npm run psql"));

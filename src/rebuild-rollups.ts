@@ -1,10 +1,10 @@
-import { parseArgs } from "node:util";
+import { readArguments } from "./cli/arguments.ts";
 import { readConfig } from "./config.ts";
 import { openDatabase } from "./database/open.ts";
 import { createPool } from "./database/pools.ts";
 import type { Logger } from "./log.ts";
 import { createLog } from "./log.ts";
-import { exitWithError, UsageError } from "./process.ts";
+import { exitWithErrorOf, UsageError } from "./process.ts";
 
 /** How many differences are shown, besides their number. */
 const shownAtMost = 10;
@@ -60,9 +60,18 @@ export async function rebuildRollups(connectionString: string, log: Logger): Pro
   }
 }
 
-/** npm run rebuild-rollups: what differed, if anything; exits with 1 then. */
+const usage = `npm run rebuild-rollups
+
+Compares the rollups of every store with its tickets, and repairs what differs, each store in a transaction of its
+own. Prints how many rows differed, and the first ${shownAtMost}.
+
+  --help  this text
+
+Exit code: 0 nothing differed; 1 something differed and is repaired, or it failed and says why.
+`;
+
 async function main(): Promise<void> {
-  parseArgs({ options: {} });
+  readArguments(usage, {});
   const log = createLog("warn");
   const database = await openDatabase(readConfig(), log);
   try {
@@ -78,4 +87,4 @@ async function main(): Promise<void> {
   }
 }
 
-if (import.meta.main) await main().catch(exitWithError);
+if (import.meta.main) await main().catch(exitWithErrorOf("npm run rebuild-rollups"));

@@ -33,7 +33,10 @@ const Settings = z
 
 /** What npm run export writes and npm run import reads. */
 const SettingsFile = z.strictObject({
-  version: z.literal(1),
+  version: z.literal(1, {
+    error: ({ input }) =>
+      `expected 1 (this release reads no other), got ${input === undefined ? "nothing" : JSON.stringify(input)}`,
+  }),
   stores: z.array(z.strictObject({ tienda_id: uuid, settings: Settings })),
   products: z.array(z.strictObject({ producto_id: uuid, min_stock: threshold })),
   operators: z.array(uuid),
@@ -52,9 +55,14 @@ export type LeftOut = { path: string; value: string };
 /** What kinds of entries are counted, in the order of the file. */
 const kinds = ["stores", "products", "operators", "insight_types"] as const;
 
-/** How many there are of each. */
-export function describeSettings(file: SettingsFile): string {
-  return kinds.map((kind) => `${kind.replace("_", " ")}: ${file[kind].length}`).join(", ");
+/** How many there are of each, besides those that were left out as a whole. */
+export function describeSettings(file: SettingsFile, leftOut: LeftOut[] = []): string {
+  const counted = (kind: (typeof kinds)[number]) => {
+    // Of `stores[0].settings.muted_types` the store itself was set.
+    const entry = new RegExp(`^${kind}\\[\\d+\\](\\.\\w+)?$`);
+    return file[kind].length - leftOut.filter(({ path }) => entry.test(path)).length;
+  };
+  return kinds.map((kind) => `${kind.replace("_", " ")}: ${counted(kind)}`).join(", ");
 }
 
 /** Throws a UsageError that names every field that is not as it should be. */

@@ -58,8 +58,17 @@ describe("the file of what people have set", () => {
     assert.match((await run("export", "--file", file)).stderr, /is there already: name another/);
     assert.match(
       (await run("import", "--file", file)).stdout,
-      /^Read .*saved\.json \(stores: 1, products: 1/,
+      /^Set from .*saved\.json \(stores: 1, products: 1/,
     );
+    // Counted is what was set, not what was left out.
+    const stranger = { tienda_id: crypto.randomUUID(), settings: { muted_types: ["GONE"] } };
+    const [known] = saved.stores;
+    const muted = { ...known?.settings, muted_types: ["VENTAS_SEMANALES", "GONE"] };
+    const stores = [{ ...known, settings: muted }, stranger];
+    await writeFile(file, JSON.stringify({ ...saved, stores }));
+    const set = await run("import", "--file", file);
+    assert.match(set.stdout, /^Set from .*saved\.json \(stores: 1, products: 1, operators: 1/);
+    assert.match(set.stdout, /\nLeft out 3,.*\n {2}stores\[1\]\.tienda_id: /);
     await writeFile(file, "{");
     assert.match((await run("import", "--file", file)).stderr, /^Nothing was changed: .* no JSON/);
   });
@@ -95,12 +104,27 @@ describe("the file of what people have set", () => {
     );
     await wrong(setting("day_starts_at", "24:00"), /stores\[0\]\.settings\.day_starts_at/);
     await wrong(setting("colour", "red"), /stores\[0\]\.settings: expected no field colour/);
-    await wrong((file) => Object.assign(file, { version: 2 }), /version: expected one of 1/);
+    await wrong(
+      (file) => Object.assign(file, { version: 2 }),
+      /version: expected 1 \(this release reads no other\), got 2/,
+    );
     await wrong(
       (file) => file.stores.push(...saved.stores),
       /stores\[1\]\.tienda_id: expected each/,
     );
     await wrong((file) => file.operators.push("x"), /operators\[1\]: expected/);
+    // 2: VENTAS_DIARIAS.
+    const param = (name: string, value: unknown) => (file: SettingsFile) =>
+      Object.assign(file.insight_types[2]?.params ?? {}, { [name]: value });
+    const refused = (name: string, expected: string, got: string) =>
+      new RegExp(`insight_types\\[2\\]\\.params\\.${name}: expected ${expected}.*, got ${got}`);
+    await wrong(param("settle", "pronto"), refused("settle", "an interval", '"pronto"'));
+    await wrong(param("max_age", null), refused("max_age", "an interval", "null"));
+    await wrong(param("kept_true", "3"), refused("kept_true", "a whole number", '"3"'));
+    await wrong(
+      param("setle", "1 minute"),
+      /insight_types\[2\]\.params\.setle: expected no param of this name/,
+    );
   });
 
   it("leaves everybody alone who is not in it", async () => {

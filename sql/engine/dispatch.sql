@@ -7,6 +7,8 @@
 --   p_task: name of the task, part of the job keys.
 --   p_tipos: the types, null for all.
 --   returns how many jobs were enqueued, for how many stores.
+-- A type that cannot say whom it is due, such as for a row of before nexus_engine.check_params, stops no other: all stores
+-- are due then, and refresh_stores writes down of each what is wrong (store_failure).
 -- A batch that still waits from an earlier tick is replaced, so a backlog cannot pile up.
 create or replace function nexus_engine.dispatch(
   p_task text, p_tipos text[], p_as_of timestamptz, p_batch int,
@@ -16,6 +18,7 @@ as $$
 declare
   active uuid[] := array(select t.id from public.tiendas t where t.is_active order by t.id);
   kinds record;
+  asked text;
   due uuid[];
   unsettled uuid[];
   specs graphile_worker.job_spec[];
@@ -35,11 +38,15 @@ begin
         cross join lateral unnest(nexus_engine.untold_stores(tipo, active, unsettled)) d (tienda_id)
         order by 1);
     else
-      due := array(
-        select distinct d.tienda_id
-        from unnest(kinds.tipos) tipo
-        cross join lateral nexus_engine.due_periods_v2(tipo, active, p_as_of) d
-        order by 1);
+      due := '{}';
+      foreach asked in array kinds.tipos loop
+        begin
+          due := due || array(select d.tienda_id from nexus_engine.due_periods_v2(asked, active, p_as_of) d);
+        exception when data_exception then
+          due := active;
+        end;
+      end loop;
+      due := array(select distinct d from unnest(due) d order by 1);
     end if;
     if cardinality(due) = 0 then
       continue;

@@ -35,10 +35,29 @@ declare
   field text;
   problem text;
 begin
-  update nexus_engine.insight_type t
-  set enabled = g.enabled, params = t.params || g.params
-  from jsonb_to_recordset(p_settings -> 'insight_types') g (tipo text, enabled boolean, params jsonb)
-  where t.tipo = g.tipo and (t.enabled, t.params) is distinct from (g.enabled, t.params || g.params);
+  for it in
+    select format('insight_types[%s]', e.n - 1) as path, t.tipo, (e.type -> 'enabled')::boolean as enabled,
+      e.type -> 'params' as params,
+      -- Which an update would take, and nobody would read.
+      (select min(k) from jsonb_object_keys(e.type -> 'params') k
+        where not t.params ? k and not (t.kind = 'period' and k in ('settle', 'max_age', 'kept_true'))) as unknown
+    from jsonb_array_elements(p_settings -> 'insight_types') with ordinality e (type, n)
+    join nexus_engine.insight_type t on t.tipo = e.type ->> 'tipo'
+    order by t.tipo
+  loop
+    if it.unknown is not null then
+      raise exception '%.params.%: expected no param of this name, which % does not have', it.path, it.unknown, it.tipo
+        using errcode = 'NX001', column = format('%s.params.%s', it.path, it.unknown);
+    end if;
+    begin
+      update nexus_engine.insight_type t
+      set enabled = it.enabled, params = t.params || it.params
+      where t.tipo = it.tipo and (t.enabled, t.params) is distinct from (it.enabled, t.params || it.params);
+    exception when sqlstate 'NX001' then
+      get stacked diagnostics field = column_name, problem = message_text;
+      raise exception '%.%', it.path, problem using errcode = 'NX001', column = format('%s.%s', it.path, field);
+    end;
+  end loop;
 
   insert into nexus_engine.operator (user_id)
   select u.id from public.users u

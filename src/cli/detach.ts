@@ -1,5 +1,4 @@
 import { createInterface } from "node:readline/promises";
-import { parseArgs } from "node:util";
 import type { Client } from "pg";
 import { readConfig } from "../config.ts";
 import { insufficientPrivilege, sqlState } from "../database/away.ts";
@@ -9,7 +8,20 @@ import { checkRemovable, describeLosses, hasEngine, removeAll } from "../databas
 import { describeTarget } from "../database/hosts.ts";
 import { rolesThere } from "../database/roles.ts";
 import type { Say } from "../database/steps.ts";
-import { exitWithError, UsageError } from "../process.ts";
+import { exitWithErrorOf, UsageError } from "../process.ts";
+import { readArguments } from "./arguments.ts";
+
+const usage = `npm run detach [-- --all [--yes]]
+
+Takes the engine off the POS's tables of DATABASE_URL: triggers, views, index, and rights on them. Keeps its data;
+its processes rest until npm run attach. Says what it did.
+
+  --all   takes away its schemas, data and roles as well, after it was said what is lost
+  --yes   of --all: asks nobody
+  --help  this text
+
+Exit code: 0 done, or nothing to do; 1 something is left that only somebody else may take away, or it failed.
+`;
 
 type Options = {
   /** Takes away schemas, data and roles as well. */
@@ -82,9 +94,8 @@ async function ask(database: string): Promise<boolean> {
   return answer.trim() === database;
 }
 
-/** npm run detach [-- --all [--yes]]; exits with 1 where not everything was taken away. */
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options: { all: { type: "boolean" }, yes: { type: "boolean" } } });
+  const values = readArguments(usage, { all: { type: "boolean" }, yes: { type: "boolean" } });
   const { databaseUrl: ownerUrl } = readConfig(process.env, { needsSecretKey: false });
   if (!ownerUrl) {
     throw new UsageError(
@@ -95,4 +106,4 @@ async function main(): Promise<void> {
   if (!(await takeOff(ownerUrl, console.log, options))) process.exitCode = 1;
 }
 
-if (import.meta.main) await main().catch(exitWithError);
+if (import.meta.main) await main().catch(exitWithErrorOf("npm run detach"));

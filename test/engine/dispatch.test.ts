@@ -42,6 +42,28 @@ describe("dispatch", () => {
     assert.deepEqual(queued[0].payload.tipos, ["STOCK_BAJO"]);
   });
 
+  it("is stopped by no type that cannot say whom it is due", async () => {
+    const set = (settle: string) =>
+      db.pool.query(
+        `update nexus_engine.insight_type set params = params || jsonb_build_object('settle', $1::text)
+         where tipo = 'VENTAS_DIARIAS'`,
+        [settle],
+      );
+    // As in a row of before params were checked.
+    await db.pool.query("alter table nexus_engine.insight_type disable trigger check_params");
+    await set("pronto");
+    await db.pool.query("alter table nexus_engine.insight_type enable trigger check_params");
+    await dispatch("all", null, "2026-11-24T12:00:00Z", 100);
+    assert.deepEqual(
+      (await jobs()).map(({ payload }) => [payload.tipos, payload.tiendas.length]),
+      [
+        [["VENTAS_DIARIAS", "VENTAS_SEMANALES"], 7],
+        [["PRODUCTO_SIN_STOCK", "STOCK_BAJO"], 7],
+      ],
+    );
+    await set("30 seconds");
+  });
+
   it("gives a store with many low products a batch of its own", async () => {
     const large = stores.toSorted()[2] as string;
     await db.pool.query(

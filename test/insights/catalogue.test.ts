@@ -66,6 +66,47 @@ describe("the catalogue of insight types", () => {
     }
   });
 
+  it("refuses params of which a job would fail later", async () => {
+    const set = (tipo: string, params: object) =>
+      db.pool.query("update nexus_engine.insight_type set params = params || $2 where tipo = $1", [
+        tipo,
+        params,
+      ]);
+    const interval = 'an interval from 0 to 366 days, such as "3 days"';
+    const refusals: [string, object, string][] = [
+      ["settle", { settle: "pronto" }, `${interval}, got "pronto"`],
+      ["settle", { settle: 30 }, `${interval}, got 30`],
+      ["settle", { settle: null }, `${interval}, got null`],
+      ["settle", { settle: "-1 minute" }, `${interval}, got "-1 minute"`],
+      ["max_age", { max_age: "9 years" }, `${interval}, got "9 years"`],
+      ["kept_true", { kept_true: "3" }, 'a whole number from 1 to 366, got "3"'],
+      ["kept_true", { kept_true: 2.5 }, "a whole number from 1 to 366, got 2.5"],
+      ["kept_true", { kept_true: 1e9 }, "a whole number from 1 to 366, got 1000000000"],
+      ["kept_true", { kept_true: true }, "a whole number from 1 to 366, got true"],
+      // Of a type of its own, with a param that the engine does not know.
+      ["tono", { tono: 3 }, "a JSON string, got 3"],
+      ["ventana", { ventana: "larga" }, 'an interval, such as "3 days", got "larga"'],
+    ];
+    await set("VENTAS_SEMANALES", { tono: "formal", ventana: "90 days" });
+    for (const [name, params, problem] of refusals) {
+      await assert.rejects(set("VENTAS_SEMANALES", params), {
+        code: "NX001",
+        message: `params.${name}: expected ${problem}`,
+        detail: "Type VENTAS_SEMANALES.",
+      });
+    }
+    await assert.rejects(
+      db.pool.query(`update nexus_engine.insight_type set params = '{"settle": "1 minute"}'
+        where tipo = 'VENTAS_DIARIAS'`),
+      { message: `params.max_age: expected ${interval}, got nothing` },
+    );
+    await assert.rejects(
+      db.pool.query("update nexus_engine.insight_type set params = '[]' where tipo = 'STOCK_BAJO'"),
+      { message: "params: expected an object, got []" },
+    );
+    await set("VENTAS_SEMANALES", { settle: "PT1M", max_age: "1 year", kept_true: 366 });
+  });
+
   it("keeps what operators set when the files are applied again", async () => {
     await db.pool.query(
       `update nexus_engine.insight_type set enabled = false, params = '{"settle": "1 minute", "max_age": "1 day"}' where tipo = 'VENTAS_DIARIAS'`,
