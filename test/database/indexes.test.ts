@@ -61,6 +61,19 @@ describe("our index on the POS's tables", () => {
     assert.deepEqual(await looks(), []);
   });
 
+  it("is looked after together with our triggers, which are put back", async () => {
+    const warning = async () =>
+      (await db.pool.query("select nexus_engine.triggers_warning() as it")).rows[0].it;
+    await db.pool.query(
+      `drop trigger nexus_sale_insert on public.ventas;
+       alter table public.productos disable trigger nexus_stock_update`,
+    );
+    assert.ok(await warning());
+    keeper = keepIndexes(db.url, log, often);
+    await until("they are back", async () => (await warning()) === null);
+    assert.match(lines.join(), /missing or disabled.*putting them back now/);
+  });
+
   it("is left away while we are detached", async () => {
     await db.pool.query("select nexus_engine.detach()");
     const looked = new Set<number>();
