@@ -5,6 +5,7 @@ import { pino } from "pino";
 import { connect } from "../../src/database/client.ts";
 import { keepIndexes } from "../../src/database/indexes.ts";
 import { ensurePosIndexes } from "../../src/database/pos.ts";
+import { takesWrites } from "../../src/engine.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { until } from "../support/until.ts";
 
@@ -68,9 +69,16 @@ describe("our index on the POS's tables", () => {
       `drop trigger nexus_sale_insert on public.ventas;
        alter table public.productos disable trigger nexus_stock_update`,
     );
-    assert.ok(await warning());
+    const told = new Map<string, string | undefined>();
+    const readiness = async () => {
+      const warn = (about: string, text?: string) => told.set(about, text);
+      assert.equal(await takesWrites(db.poolAs("nexus_server", 1), { warn }), true);
+      return told.get("triggers");
+    };
+    assert.match((await readiness()) ?? "", /missing or disabled/);
     keeper = keepIndexes(db.url, log, often);
     await until("they are back", async () => (await warning()) === null);
+    assert.equal(await readiness(), undefined);
     assert.match(lines.join(), /missing or disabled.*putting them back now/);
   });
 
