@@ -129,18 +129,26 @@ const readyWithinMs = 2_000;
 
 /**
  * Whether the API could do its work now: a standby answers, but takes no writes. Warns of clocks that are
- * wrong, and of stores that wait for an operator's word, of which a worker elsewhere may have told the database.
+ * wrong, of triggers that are missing, and of stores that wait for an operator's word, of which a worker elsewhere
+ * may have told the database.
  */
 export async function takesWrites(pool: Pool, health: Pick<Health, "warn">): Promise<boolean> {
-  const asked = pool.query<{ writable: boolean; clocks: string[]; stores: string[] }>(
+  const asked = pool.query<{
+    writable: boolean;
+    clocks: string[];
+    stores: string[];
+    triggers: string | null;
+  }>(
     `select not pg_catalog.pg_is_in_recovery() as writable,
        array(select w.message from nexus_engine.clock_warnings() w) as clocks,
-       array(select w.message from nexus_engine.missing_stores_refused() w) as stores`,
+       array(select w.message from nexus_engine.missing_stores_refused() w) as stores,
+       nexus_engine.triggers_warning() as triggers`,
   );
   return within(readyWithinMs, asked).then(
     ({ rows: [row] }) => {
       health.warn("clocks", row?.clocks.join("; ") || undefined);
       health.warn("stores", row?.stores.join("; ") || undefined);
+      health.warn("triggers", row?.triggers ?? undefined);
       return row?.writable === true;
     },
     () => false,

@@ -144,15 +144,18 @@ $$;
 -- An operator's word that the stores which have been missing since p_noted_until or longer were deleted by the POS: the
 -- next purge deletes what is kept about them, as soon as each has been missing for a day, their settings after 30.
 -- To be called by an owner. purge tells the argument. Returns how many stores that are.
--- Errors: NX001 for null.
+-- Errors: NX001 for a time that no warning has named.
 create or replace function nexus_engine.confirm_missing_stores(p_noted_until timestamptz) returns int
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   confirmed int;
 begin
-  if p_noted_until is null then
-    raise exception 'noted_until: expected the time that the warning of purge names, got null'
+  if not exists (
+    select from nexus_engine.missing_store m
+    where m.first_missing_at = p_noted_until and m.last_missing_at - m.first_missing_at >= interval '1 day')
+  then
+    raise exception 'noted_until: expected the time that the warning of purge names, got %', coalesce(p_noted_until::text, 'null')
       using errcode = 'NX001', column = 'noted_until';
   end if;
   update nexus_engine.missing_store m set given_up_at = now()
@@ -183,7 +186,7 @@ create or replace function nexus_engine.missing_stores_refused() returns table (
 language sql stable security definer set search_path = pg_catalog, pg_temp
 as $$
   select 'MISSING_STORES',
-    'stores are missing from public.tiendas, too many for purge to delete what is kept about them: its warning in the log of the worker says what to do'
+    'stores are missing from public.tiendas, too many for purge to delete what is kept about them: select * from nexus_engine.missing_store shows which, and the warning of purge in the log of the worker says what to do'
   where exists (
     select from nexus_engine.missing_store m
     where m.given_up_at is null and m.last_missing_at - m.first_missing_at >= interval '1 day')

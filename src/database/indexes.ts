@@ -1,19 +1,20 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "pg";
 import type { Logger } from "../log.ts";
-import { attachLocks } from "./attach.ts";
+import { attach, attachLocks } from "./attach.ts";
 import { isAway } from "./away.ts";
 import { isDetached } from "./migrate.ts";
 import { ensurePosIndexes } from "./pos.ts";
 import { type Background, inBackground, prepareAlone } from "./preparation-lock.ts";
 
 /** From one look to the next, and how long an index may wait for older transactions. */
-const usual = { everyMs: 600_000, lockMs: attachLocks.index };
+const usual = { everyMs: 60_000, lockMs: attachLocks.index };
 
 /**
- * Looks every ten minutes whether our indexes are on the POS's tables, and builds again what is not: a
- * migration of the POS may have dropped them, as Alembic proposes of any index that it does not know, or
- * detach() before it. Not while detached. Ends where this login may not build them.
+ * Looks every minute whether our triggers and indexes are on the POS's tables, and makes again what is not: a
+ * migration of the POS may have dropped an index, as Alembic proposes of any that it does not know, or detach()
+ * before it, and somebody a trigger by hand. Not while suspended. Of indexes not any more once this login may
+ * not build them.
  */
 export function keepIndexes(
   ownerUrl: string,
@@ -21,29 +22,36 @@ export function keepIndexes(
   { everyMs, lockMs } = usual,
 ): Background {
   return inBackground(async (signal) => {
-    for (let may = true; may; ) {
+    for (let may = true; ; ) {
       await sleep(everyMs, undefined, { signal }).catch(() => {});
       if (signal.aborted) return;
       try {
-        const look = (client: Client) => lookOnce(client, ownerUrl, log, lockMs);
-        may = (await prepareAlone(ownerUrl, "nexus-indexes", signal, look)) ?? true;
+        const look = (client: Client) => lookOnce(client, ownerUrl, log, lockMs, may);
+        may = (await prepareAlone(ownerUrl, "nexus-indexes", signal, look)) ?? may;
       } catch (err) {
         if (!signal.aborted && !isAway(err)) {
-          log.warn({ err }, "could not look after the indexes, trying again later");
+          log.warn({ err }, "could not look after triggers and indexes, trying again later");
         }
       }
     }
   });
 }
 
-/** Does nothing while we are detached. Returns whether it is worth looking again. */
+/** Does nothing while we are detached. Returns whether it is worth looking for indexes again. */
 async function lookOnce(
   client: Client,
   ownerUrl: string,
   log: Logger,
   lockMs: number,
+  mayIndex: boolean,
 ): Promise<boolean> {
-  if (await isDetached(client)) return true;
+  if (await isDetached(client)) return mayIndex;
+  const { rows } = await client.query("select nexus_engine.triggers_warning() as warning");
+  if (rows[0]?.warning) {
+    log.warn(`${rows[0].warning}; putting them back now`);
+    await attach(client, ownerUrl, log, attachLocks);
+  }
+  if (!mayIndex) return false;
   await client.query("select set_config('lock_timeout', $1, false)", [String(lockMs)]);
   const { built, left } = await ensurePosIndexes(client, ownerUrl, log);
   if (built.length > 0) {

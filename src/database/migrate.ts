@@ -49,6 +49,10 @@ const firstWithTexts = "migrations/0024_stored_texts.sql";
 /** What Postgres says of a view that is there with other columns, or with others' types. */
 const otherColumns = "42P16";
 
+/** As nexus_engine.table_remedy() has it. */
+const lostRemedy =
+  "restore what is missing from a backup, or make all of it anew: npm run export, npm run detach -- --all, npm start, npm run import";
+
 export type SqlFile = { name: string; text: string; sha256: string };
 
 async function sqlFiles(folder: string): Promise<SqlFile[]> {
@@ -116,6 +120,10 @@ export async function migrate(
       log.warn({ newer }, "a newer release has migrated this database, which is left as it is");
       await client.query("rollback");
       return { applied: [] };
+    }
+    const lost = await missingTables(client);
+    if (lost.length > 0) {
+      throw new MigrationError(`Nothing was changed, ${lost.join(", ")} missing: ${lostRemedy}`);
     }
     const detached = await isDetached(client);
     // What is missing while we are detached is missing on purpose.
@@ -202,6 +210,16 @@ async function missingObjects(client: Client): Promise<string[]> {
   }
   const { rows } = await client.query<{ name: string }>(
     "select type || ' ' || identity as name from nexus_engine.missing_objects() order by 1",
+  );
+  return rows.map(({ name }) => name);
+}
+
+/** Our tables that somebody has dropped: as nexus_engine.missing_tables(), which may be older or gone. */
+async function missingTables(client: Client): Promise<string[]> {
+  if (!(await exists(client, "to_regclass('nexus_engine.made_object')"))) return [];
+  const { rows } = await client.query<{ name: string }>(
+    `select identity as name from nexus_engine.made_object
+     where type = 'table' and to_regclass(identity) is null order by 1`,
   );
   return rows.map(({ name }) => name);
 }

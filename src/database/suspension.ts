@@ -58,6 +58,12 @@ const hidden = {
 };
 const changed = { reason: "the database was changed a moment ago", remedy: "" };
 
+/** Somebody dropped a table, a function or the schema that a look needs. */
+const isGone = (error: unknown): error is Error =>
+  ["42P01", "42883", "3F000"].includes(sqlState(error) ?? "");
+const goneRemedy = ({ message }: Error) =>
+  `${message}; restart, and where that refuses restore it from a backup`;
+
 /** Which function of Postgres's raised it; its message may be in any language. */
 function isOfRowSecurity(error: unknown): boolean {
   if (!(error instanceof Error)) return false;
@@ -90,6 +96,11 @@ export async function watchSuspension(
       "select reason, remedy, nexus_engine.was_just_changed() as changed from nexus_engine.suspension_details()",
     );
     const answer = await within(answerMs, asked).catch((err: unknown) => {
+      if (isGone(err))
+        return note({
+          reason: "what looks whether the engine may work is missing",
+          remedy: goneRemedy(err),
+        });
       log.debug({ err }, "could not look whether the engine may work");
     });
     if (!answer) return;
@@ -104,7 +115,7 @@ export async function watchSuspension(
     current = found;
     if (found) {
       if (!before) since = performance.now();
-      log.error(`suspended, until that is mended: ${found.reason}. Mend it: ${found.remedy}`);
+      log.error(`suspended: ${found.reason}. To mend it: ${found.remedy}`);
     } else {
       const seconds = Math.round((performance.now() - since) / 1000);
       log.info({ seconds }, "not suspended any more: the engine works again");

@@ -67,8 +67,7 @@ export function makeAuthenticationPlugin(
   /** Without this a database that is away would look like a body that is wrong. */
   const failure = async (err: unknown, context: Partial<Grafast.RequestContext>) => {
     if (err instanceof Error && isSafeError(err)) return err;
-    const suspended = await suspension.explain(err);
-    if (suspended) return suspendedError(suspended, context);
+    if (await suspension.explain(err)) return suspendedError(context);
     const id = requestId();
     log.error({ err, requestId: id }, "a user could not be checked");
     return internalError(err, id);

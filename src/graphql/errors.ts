@@ -2,7 +2,7 @@ import "./graphile-env.ts";
 import { isSafeError, SafeError } from "postgraphile/grafast";
 import { BREAK, GraphQLError, visit } from "postgraphile/graphql";
 import { isAway } from "../database/away.ts";
-import { explanation, type Suspension, type SuspensionWatch } from "../database/suspension.ts";
+import { explanation, type SuspensionWatch } from "../database/suspension.ts";
 import { codeBySqlState, type ErrorCode, httpStatusByCode } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { requestId } from "./request-id.ts";
@@ -41,8 +41,8 @@ function fault(
 /** Seconds after which a client may ask a suspended engine again: the POS's migrations take no longer. */
 export const retryAfter = 5;
 
-export const suspendedMessage = ({ reason }: Suspension) =>
-  `The service is suspended, try again later: ${reason}.`;
+/** Without the reason, which names tables: that is for the log and for readiness. */
+export const suspendedMessage = "The service is suspended for maintenance, try again later.";
 
 type DatabaseError = Error & { code: string; column?: string };
 
@@ -62,7 +62,7 @@ export function makeMaskError(
     const cause = rootCause(error);
     const suspended = explanation(cause, suspension);
     if (suspended) {
-      return replace(error, "UNAVAILABLE", suspendedMessage(suspended), { retryAfter });
+      return replace(error, "UNAVAILABLE", suspendedMessage, { retryAfter });
     }
     if (isDatabaseError(cause)) {
       const code = codeBySqlState[cause.code] ?? "INTERNAL";

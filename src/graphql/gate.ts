@@ -54,8 +54,7 @@ export async function startGraphQL(options: GraphQLOptions): Promise<Gate> {
   });
 
   function refuse(res: ServerResponse): void {
-    const suspended = suspension.current();
-    const message = suspended ? suspendedMessage(suspended) : "The service is starting, try again.";
+    const message = suspension.current() ? suspendedMessage : "The service is starting, try again.";
     res.setHeader("retry-after", String(retryAfter));
     sendJson(res, 503, graphqlError("UNAVAILABLE", message, { retryAfter }));
   }

@@ -1,6 +1,6 @@
 import "./graphile-env.ts";
 import { SafeError } from "postgraphile/grafast";
-import { mayBeSuspended, type Suspension, type SuspensionWatch } from "../database/suspension.ts";
+import { mayBeSuspended, type SuspensionWatch } from "../database/suspension.ts";
 import { httpStatusByCode } from "../errors.ts";
 import { retryAfter, rootCause, suspendedMessage } from "./errors.ts";
 
@@ -14,12 +14,9 @@ declare global {
 }
 
 /** What whoever asks meanwhile is answered; `context` is that of the request, where there is one. */
-export function suspendedError(
-  suspension: Suspension,
-  context: Partial<Grafast.RequestContext> | undefined,
-): SafeError {
+export function suspendedError(context: Partial<Grafast.RequestContext> | undefined): SafeError {
   sayRetry(context);
-  return new SafeError(suspendedMessage(suspension), {
+  return new SafeError(suspendedMessage, {
     code: "UNAVAILABLE",
     statusCode: httpStatusByCode.UNAVAILABLE,
     retryAfter,

@@ -5,6 +5,7 @@ import { pino } from "pino";
 import { connect } from "../../src/database/client.ts";
 import { keepIndexes } from "../../src/database/indexes.ts";
 import { ensurePosIndexes } from "../../src/database/pos.ts";
+import { takesWrites } from "../../src/engine.ts";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { until } from "../support/until.ts";
 
@@ -59,6 +60,26 @@ describe("our index on the POS's tables", () => {
     await until("it is there again", isThere);
     await keeper.stop();
     assert.deepEqual(await looks(), []);
+  });
+
+  it("is looked after together with our triggers, which are put back", async () => {
+    const warning = async () =>
+      (await db.pool.query("select nexus_engine.triggers_warning() as it")).rows[0].it;
+    await db.pool.query(
+      `drop trigger nexus_sale_insert on public.ventas;
+       alter table public.productos disable trigger nexus_stock_update`,
+    );
+    const told = new Map<string, string | undefined>();
+    const readiness = async () => {
+      const warn = (about: string, text?: string) => told.set(about, text);
+      assert.equal(await takesWrites(db.poolAs("nexus_server", 1), { warn }), true);
+      return told.get("triggers");
+    };
+    assert.match((await readiness()) ?? "", /missing or disabled/);
+    keeper = keepIndexes(db.url, log, often);
+    await until("they are back", async () => (await warning()) === null);
+    assert.equal(await readiness(), undefined);
+    assert.match(lines.join(), /missing or disabled.*putting them back now/);
   });
 
   it("is left away while we are detached", async () => {

@@ -66,6 +66,20 @@ describe("a start that finds something of ours missing", () => {
     });
   }
 
+  it("refuses to go on without a table of ours, whose rows are in a backup only", async () => {
+    await db.pool.query(
+      "alter table nexus_engine.stock_recheck rename to elsewhere; update nexus_engine.migration set sha256 = 'older' where name = 'engine/clock.sql'",
+    );
+    for (let n = 0; n < 2; n += 1) {
+      await assert.rejects(
+        start(),
+        /nexus_engine\.stock_recheck missing: restore .* npm run export/,
+      );
+    }
+    await db.pool.query("alter table nexus_engine.elsewhere rename to stock_recheck");
+    await start();
+  });
+
   it("does the same after the tables were made anew by the POS", async () => {
     await db.pool.query(`
       create table public.other (like public.insights including all);

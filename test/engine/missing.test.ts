@@ -145,7 +145,10 @@ describe("what is kept about stores and products that the POS does not have", ()
     const health = { warn: (about: string, text?: string) => said.set(about, text) };
     const said = new Map<string, string | undefined>();
     await takesWrites(db.poolAs("nexus_server", 1), health);
-    assert.match(said.get("stores") ?? "", /^stores are missing from public\.tiendas/);
+    assert.match(
+      said.get("stores") ?? "",
+      /^stores are missing from public\.tiendas.*: select \* from nexus_engine\.missing_store /,
+    );
     assert.match((await warning()) ?? "", /^2 of 10 stores have been missing/);
     const call = /select nexus_engine\.confirm_missing_stores\('[^']+'\)/.exec(
       (await warning()) ?? "",
@@ -161,6 +164,11 @@ describe("what is kept about stores and products that the POS does not have", ()
         (results) =>
           (results as unknown as { rows: Record<string, number>[] }[])[1] ?? { rows: [] },
       );
+    for (const time of ["now()", "'infinity'", `'${night(61).toISOString()}'`, "null"]) {
+      await assert.rejects(db.pool.query(`select nexus_engine.confirm_missing_stores(${time})`), {
+        code: "NX001",
+      });
+    }
     assert.deepEqual(rows, [{ confirm_missing_stores: 2 }]);
     await purge(new Date(night(61).getTime() + 1000));
     for (const store of gone) assert.deepEqual(await stores.kept(store), []);

@@ -114,8 +114,111 @@ describe("a suspension", () => {
     }
     await trial(async (client) => {
       await client.query("drop table public.detalles_venta cascade");
-      assert.match((await suspension(client)) ?? "", /public\.detalles_venta/);
+      assert.match(
+        (await suspension(client)) ?? "",
+        /^public\.detalles_venta is missing: .*what they lack \(public\.detalles_venta: expected a table/,
+      );
     });
+  });
+
+  it("names the POS's columns that went with our views, without which no start makes them anew", async () => {
+    await trial(async (client) => {
+      await client.query("alter table public.ventas drop column total cascade");
+      assert.match(
+        (await suspension(client)) ?? "",
+        /nexus_engine\.sale.* missing: give the POS's tables what they lack \(public\.ventas\.total: expected a number, found no such column\), then restart/,
+      );
+    });
+  });
+
+  it("is the lack of any table of ours, which is in a backup only", async () => {
+    const { rows } = await db.pool.query<{ name: string }>(
+      `select c.oid::regclass::text as name from pg_class c
+       where c.relnamespace = 'nexus_engine'::regnamespace and c.relkind in ('r', 'p') order by 1`,
+    );
+    assert.ok(rows.length > 20);
+    // Without these nobody can look.
+    const needed = ["detached", "made_object", "migration"].map((name) => `nexus_engine.${name}`);
+    for (const { name } of rows.filter((row) => !needed.includes(row.name))) {
+      await trial(async (client) => {
+        await client.query(`drop table ${name} cascade`);
+        const told = (await suspension(client)) ?? "";
+        assert.ok(told.includes(`${name} `) || told.includes(`${name},`), told);
+        assert.match(told, /missing: restore what is missing from a backup, or .*npm run export/);
+        await client.query("savepoint texts");
+        await assert.rejects(client.query("select nexus_engine.apply_texts()"), {
+          code: "42P01",
+          message: new RegExp(`${name} is missing: restore`),
+        });
+        await client.query("rollback to texts; select nexus_engine.note_objects()");
+        const after = (await suspension(client)) ?? "";
+        assert.ok(after.includes(name) && after.includes("restore"), "it is not forgotten");
+      });
+    }
+  });
+
+  it("is the lack of any right on the POS's tables, whose grants can be pasted", async () => {
+    const { rows } = await db.pool.query<{ role: string; on: string; what: string }>(
+      `select role, 'public.' || relation as on,
+         privilege || coalesce(' (' || column_name || ')', '') as what
+       from nexus_engine.pos_rights() r left join unnest(r.columns) column_name on true
+       union all select unnest(array['nexus_owner', 'nexus_worker']), 'schema public', 'usage'`,
+    );
+    assert.ok(rows.length > 20);
+    let told = 0;
+    for (const { role, on, what } of rows) {
+      // One of them may have the right by the other.
+      for (const roles of [role, "nexus_owner, nexus_worker"]) {
+        await trial(async (client) => {
+          await client.query(`revoke ${what} on ${on} from ${roles}, public`);
+          const lacking = await client.query("select from nexus_engine.missing_grants()");
+          const reason = (await suspension(client)) ?? "";
+          const about = `${roles} ${what} ${on}: ${reason}`;
+          assert.equal(
+            reason.startsWith(`rights on ${on} are missing: `),
+            lacking.rowCount !== 0,
+            about,
+          );
+          if (!lacking.rowCount) return;
+          told += 1;
+          for (const grant of reason.match(/grant [^;]*;/g) ?? []) await client.query(grant);
+          assert.equal(await suspension(client), null, about);
+        });
+      }
+    }
+    assert.ok(told > rows.length, `${told}`);
+  });
+
+  it("tells who may let our roles see all rows, which is not the same in every Postgres", async () => {
+    await trial(async (client) => {
+      await hide(client, "ventas");
+      const { rows } = await client.query(
+        "select current_setting('server_version_num')::int >= 160000 as others",
+      );
+      assert.equal(/CREATEROLE/.test((await suspension(client)) ?? ""), rows[0].others);
+      assert.doesNotMatch((await suspension(client)) ?? "", /a role that has BYPASSRLS/);
+    });
+  });
+
+  it("is not the lack of a trigger, of which readiness warns", async () => {
+    const warning = async (pool: Pool | PoolClient) =>
+      (await pool.query("select nexus_engine.triggers_warning() as it")).rows[0].it;
+    assert.equal(await warning(db.poolAs("nexus_server")), null);
+    for (const change of [
+      "drop trigger nexus_sale_insert on public.ventas",
+      "alter table public.productos disable trigger nexus_stock_update",
+      "alter table public.insights disable trigger nexus_insight_change",
+    ]) {
+      await trial(async (client) => {
+        await client.query(change);
+        assert.equal(await suspension(client), null);
+        assert.match(await warning(client), /missing or disabled/);
+        await client.query("select nexus_engine.attach()");
+        assert.equal(await warning(client), null);
+        await client.query("select nexus_engine.detach()");
+        assert.equal(await warning(client), null);
+      });
+    }
   });
 
   it("makes what it explains pass, and nothing else", async () => {

@@ -60,20 +60,18 @@ describe("the API of a suspended engine", () => {
     await until("it works", async () => (await server.ask(user, everything)).status === 200);
     lines.length = 0;
   };
-  const isRefused = ({ status, code, headers, errors }: Answer, why: RegExp) => {
+  const isRefused = ({ status, code, headers, errors }: Answer) => {
     assert.deepEqual([status, code], [503, "UNAVAILABLE"], JSON.stringify(errors));
     assert.equal(headers.get("retry-after"), "5");
     for (const { message, extensions } of errors) {
       assert.equal(extensions?.retryAfter, 5);
-      assert.match(message, /^The service is suspended, try again later: /);
-      assert.match(message, why);
-      assert.doesNotMatch(message, /alter|attach\(\)|nexus_owner/);
+      // To anybody: without names of tables.
+      assert.equal(message, "The service is suspended for maintenance, try again later.");
     }
   };
 
   for (const table of posTables) {
     it(`asks to come again where rows of ${table} are hidden, whoever notices first`, async () => {
-      const hidden = new RegExp(`row level security of public\\.${table} `);
       const documents = [everything, ...mutations];
       for (const document of documents) {
         await hide("enable", table);
@@ -81,11 +79,11 @@ describe("the API of a suspended engine", () => {
         const first = await api.ask(user, document);
         // Some do not look at that table.
         if (document !== everything || table === "detalles_venta") {
-          if (first.status !== 200) isRefused(first, hidden);
-        } else isRefused(first, hidden);
+          if (first.status !== 200) isRefused(first);
+        } else isRefused(first);
         await suspension.look();
-        isRefused(await api.ask(user, document), hidden);
-        isRefused(await api.post("{", {}), hidden);
+        isRefused(await api.ask(user, document));
+        isRefused(await api.post("{", {}));
         const ready = await fetch(`${api.url}/health/ready`);
         assert.equal(ready.status, 503);
         assert.deepEqual(await ready.json(), {
@@ -97,7 +95,7 @@ describe("the API of a suspended engine", () => {
         assert.equal((await fetch(`${api.url}/health/live`)).status, 200);
         assert.deepEqual(
           lines.filter(({ level }) => level === "error").map(({ msg }) => msg.split(":")[0]),
-          ["suspended, until that is mended"],
+          ["suspended"],
         );
         await hide("disable", table);
         await works();
@@ -138,7 +136,7 @@ describe("the API of a suspended engine", () => {
     await ask();
     await detach(db);
     await suspension.look();
-    isRefused(await api.ask(user, everything), /detached from the POS's tables since 20/);
+    isRefused(await api.ask(user, everything));
     await db.pool.query("alter table public.productos alter nombre type text");
     await db.pool.query("alter table public.tiendas alter nombre type text");
     await attach(db);
@@ -155,7 +153,7 @@ describe("the API of a suspended engine", () => {
     await suspension.look();
     const late = await startApi(db, { suspension, log });
     try {
-      isRefused(await late.ask(user, everything), /detached/);
+      isRefused(await late.ask(user, everything));
       const unknown = await fetch(`${late.url}/nothing`);
       assert.equal(unknown.status, 404);
       await attach(db);
@@ -170,7 +168,7 @@ describe("the API of a suspended engine", () => {
     // Nobody has looked.
     const late = await startApi(db, { suspension, log });
     try {
-      isRefused(await late.ask(user, everything), /detached/);
+      isRefused(await late.ask(user, everything));
       await attach(db);
       await works(late);
     } finally {

@@ -121,7 +121,7 @@ describe("a suspended worker", () => {
     // Whoever alters a table has it locked, for which a job may be tried again.
     const errors = said("error").filter((msg) => msg !== "failed");
     assert.equal(errors.length, states, errors.join("\n"));
-    for (const error of errors) assert.match(error, /^suspended, until that is mended: /);
+    for (const error of errors) assert.match(error, /^suspended: .*\. To mend it: /);
     assert.match(errors[0] ?? "", /public\.tiendas.*alter role nexus_owner bypassrls;/);
     const over = said("info").filter((msg) => msg.startsWith("not suspended any more"));
     assert.equal(over.length, states);
@@ -294,9 +294,16 @@ describe("a suspended worker", () => {
     await until("it is told", async () => (await alerts(store)).length === 1);
     assert.deepEqual(faults, []);
     assert.deepEqual(
-      said("error").filter((msg) => !msg.startsWith("suspended, until")),
+      said("error").filter((msg) => !msg.startsWith("suspended: ")),
       [],
     );
+  });
+
+  it("is told of when somebody dropped what looks, and ends when that is back", async () => {
+    await db.pool.query("alter table nexus_engine.detached rename to elsewhere");
+    assert.match((await suspension.look())?.remedy ?? "", /nexus_engine\.detached.* restart/);
+    await db.pool.query("alter table nexus_engine.elsewhere rename to detached");
+    assert.equal(await suspension.look(), undefined);
   });
 
   it("is not made by an error of the same kind that has another cause, unless all was made anew just now", async () => {
