@@ -173,7 +173,7 @@ export async function checkRights(client: Client, logins: Logins): Promise<void>
 
 function lackingError(login: string, lacking: Lacking[], cause?: Error): RightsError {
   return new RightsError(
-    `The login "${login}" of DATABASE_URL lacks rights. This is all that lacks, to be pasted; then start again:\n\n${asScript(lacking)}\n`,
+    `The login "${login}" of DATABASE_URL lacks rights. Have this run, in this order (it is all that lacks), then start again:\n\n${asScript(lacking)}\n`,
     { cause },
   );
 }

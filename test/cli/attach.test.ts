@@ -212,6 +212,12 @@ grant nexus_owner to dos with inherit true, set true;`,
       /, as the login nexus_migration\.\n[\s\S]*\nRESULT: attached; this login cannot see whether of this release/,
     );
 
+    // An API by the login that attaches needs more than attaching did; its start says so.
+    const startAlone = startEngineUnderTest(server.url("pos_uno", logins.migration));
+    await assert.rejects(
+      startAlone,
+      /Have this run.*\n\n[^;]*\ngrant nexus_server to nexus_migration/,
+    );
     const { engine, graphql } = await startEngineUnderTest(
       server.url("pos_uno", logins.migration),
       urls,
