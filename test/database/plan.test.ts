@@ -240,6 +240,10 @@ describe("the plan of attaching", () => {
         "revoke select on public.ventas from nexus_worker",
         "grant select on public.ventas to nexus_worker",
       ],
+      [
+        "insert into nexus_engine.migration (name, sha256) values ('migrations/9999_next.sql', 'x')",
+        "delete from nexus_engine.migration where name = 'migrations/9999_next.sql'",
+      ],
       ["drop function nexus_engine.money cascade", undefined],
     ]) {
       await db.pool.query(taken ?? "");

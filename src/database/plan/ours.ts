@@ -50,7 +50,11 @@ async function attachedBy(
 ): Promise<Attached> {
   // An index that this login may not make is no work of attaching.
   const toMake = [...objects, ...index].filter(({ text }) => /: will be made\b/.test(text));
-  if (toMake.length > 0 || texts.some(({ text }) => /^An update|^detach\(\)/.test(text)))
+  // Notes are a newer release, and detach().
+  if (
+    toMake.length > 0 ||
+    texts.some(({ kind, text }) => kind === "note" || /^An update/.test(text))
+  )
     return "no";
   if (texts.some(({ kind }) => kind === "blind")) return "unseen";
   return isWhole(client);
