@@ -40,7 +40,7 @@ export async function startEngine(
     for (const next of stops.splice(0).reverse()) await next();
   };
   try {
-    const database = await openDatabase(config, log, options);
+    const database = await openDatabase(config, log, { ...options, halves });
     stops.push(() => database.close());
 
     let failed: Promise<unknown> = new Promise(() => {});

@@ -138,11 +138,13 @@ describe("a start that fails", () => {
     });
     const name = new URL(empty.url).pathname.slice(1);
     await empty.pool.query("grant create on schema public to pos_stranger");
-    const lacking = async () => {
-      const failed = await prepareDatabase(owned, log, { patienceMs: 0, createPos: true }).then(
-        () => assert.fail("it did not fail"),
-        sentenceFor,
-      );
+    const lacking = async (serves = true) => {
+      const asked = { halves: { serves } };
+      const failed = await prepareDatabase(owned, log, {
+        ...asked,
+        patienceMs: 0,
+        createPos: true,
+      }).then(() => assert.fail("it did not fail"), sentenceFor);
       return failed.split("\n").filter((line) => line.endsWith(";"));
     };
     const is16 =
@@ -159,6 +161,8 @@ describe("a start that fails", () => {
     assert.deepEqual(await lacking(), [...roles, database]);
     await empty.pool.query(database);
     assert.deepEqual(await lacking(), roles);
+    // Without the API its right is not asked for.
+    assert.deepEqual(await lacking(false), roles.slice(0, 1));
     await empty.pool.query(roles[0] ?? "");
     assert.deepEqual(await lacking(), roles.slice(1));
   });

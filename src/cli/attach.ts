@@ -2,7 +2,8 @@ import { parseArgs } from "node:util";
 import { type Config, readConfig } from "../config.ts";
 import { keepAttaching } from "../database/attach.ts";
 import { connect } from "../database/client.ts";
-import { type Plan, planText, readPlan } from "../database/plan/plan.ts";
+import { type Plan, planText, readPlan, toDoText } from "../database/plan/plan.ts";
+import { lackingIndexes } from "../database/pos.ts";
 import { prepareDatabase } from "../database/prepare.ts";
 import { asScript, type Logins, lackingRights, loginsOf } from "../database/rights.ts";
 import { createLog } from "../log.ts";
@@ -17,8 +18,8 @@ line; may be repeated at any time, and interrupted. Where the POS is using its t
                      ask, also one that only reads. Exits with 0 when attaching would work, else with 1.
   --json             the plan as JSON
   --grants           changes nothing: prints the SQL that a DBA runs to let logins work which own nothing
-  --login NAME       of --check and --grants: who will attach (default: the login of DATABASE_URL; of --grants:
-                     nexus_migration)
+  --login NAME       of --check and --grants: who will attach (default: the login of DATABASE_URL, or the owner of
+                     the POS's tables where that one has no rights on them; of --grants: nexus_migration)
   --worker-login NAME, --server-login NAME
                      who will run the worker and the API (default: those of WORKER_DATABASE_URL and
                      SERVER_DATABASE_URL; of --grants: nexus_jobs and nexus_api)
@@ -61,7 +62,8 @@ async function main(): Promise<void> {
   }
   const plan = await planOf(config.databaseUrl, config, values);
   if (values.check || values.json || !plan.ready) {
-    console.log(values.json ? JSON.stringify(plan, null, 2) : planText(plan));
+    const text = values.check ? planText(plan) : toDoText(plan);
+    console.log(values.json ? JSON.stringify(plan, null, 2) : text);
     if (!plan.ready) process.exitCode = 1;
     return;
   }
@@ -73,15 +75,14 @@ function loginsFor(current: string, config: Config, values: Options): Logins {
   const logins = loginsOf(values.login ?? current, { workerUrl, serverUrl });
   const worker = values["worker-login"] ?? logins.worker;
   const server = values["server-login"] ?? logins.server;
-  // Without a URL of its own the API connects by the same login, unless another is named.
-  const migrationServes = serverUrl ? logins.migrationServes : !values["server-login"];
-  return { ...logins, worker, server, migrationServes };
+  return { ...logins, worker, server };
 }
 
 async function planOf(url: string, config: Config, values: Options): Promise<Plan> {
   const client = await connect(url, "nexus-plan");
   try {
-    return await readPlan(client, loginsFor(client.user ?? "", config, values));
+    const choosesLogin = !values.login && Boolean(values.check || values.json);
+    return await readPlan(client, loginsFor(client.user ?? "", config, values), { choosesLogin });
   } finally {
     await client.end();
   }
@@ -92,17 +93,23 @@ async function grants(url: string, config: Config, values: Options): Promise<str
   const client = await connect(url, "nexus-plan");
   try {
     const given = loginsFor("nexus_migration", config, values);
-    const { migration, worker = "nexus_jobs", server = "nexus_api" } = given;
-    const migrationServes = given.migrationServes && config.serverDatabaseUrl !== undefined;
+    const { migration, worker = "nexus_jobs", server = "nexus_api", migrationServes } = given;
     const logins = { migration, worker, server, migrationServes };
     const script = asScript(await lackingRights(client, logins));
+    const indexes = await lackingIndexes(client);
+    const last =
+      indexes.length === 0
+        ? ""
+        : `\n-- Last and by itself, outside a transaction (psql does so; an editor that sends all at once does not), as the
+-- owner of the POS's tables or a superuser. Reports are slower without; sales do not wait for it:
+${indexes.join("\n")}`;
     return `-- Nexus POS Insights on database "${client.database}": what its logins need, and do not have yet. No
 -- superuser, no CREATEROLE, no table of the POS's. Connect to this database and run all of it.
 --   ${migration}: DATABASE_URL, makes and updates our schemas and triggers
 --   ${worker}: WORKER_DATABASE_URL, runs the jobs
 --   ${server}: SERVER_DATABASE_URL, answers the API
 -- New logins have no password yet: \\password NAME in psql, or as your service does it.
-${script || "-- nothing lacks"}`;
+${script || "-- nothing lacks"}${last}`;
   } finally {
     await client.end();
   }

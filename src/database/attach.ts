@@ -3,7 +3,7 @@ import type { Client } from "pg";
 import type { Logger } from "../log.ts";
 import { backoff, lockNotAvailable, sqlState } from "./away.ts";
 import { isDetached } from "./migrate.ts";
-import { ensurePosIndexes, triggerTables } from "./pos.ts";
+import { ensurePosIndexes, saidOfLeft, triggerTables } from "./pos.ts";
 import { type Background, inBackground, prepareAlone } from "./preparation-lock.ts";
 import { describeSession, sessionsOn } from "./sessions.ts";
 import type { Say } from "./steps.ts";
@@ -27,8 +27,9 @@ export async function attach(
   ownerUrl: string,
   log: Logger,
   { triggers, index }: typeof attachLocks,
-  { say = () => {}, attachAgain = false }: How = {},
+  { say: given, attachAgain = false }: How = {},
 ): Promise<boolean> {
+  const say: Say = given ?? (() => {});
   const before = await triggersNow(client);
   const began = performance.now();
   await client.query("begin");
@@ -66,11 +67,7 @@ export async function attach(
   await client.query("select set_config('lock_timeout', $1, false)", [String(index)]);
   const { built, left } = await ensurePosIndexes(client, ownerUrl, log);
   if (built.length > 0) say(`index: built ${built.join(", ")}`);
-  if (left.length > 0) {
-    say(
-      `index: left to an owner of the POS's tables, without it reports are slower: ${left.join("; ")}`,
-    );
-  }
+  if (left.length > 0) (given ?? ((line) => log.info(line)))(saidOfLeft(left));
   return true;
 }
 

@@ -25,6 +25,13 @@ export type Database = {
   close(): Promise<void>;
 };
 
+export type OpenOptions = {
+  createPosSchema?: boolean;
+  /** Those that will run: rights are asked for by what these need. */
+  halves?: { worker?: boolean; server?: boolean };
+  signal?: AbortSignal;
+};
+
 /**
  * The database that the configuration asks for, ready to work with: the one of DATABASE_URL, or the
  * embedded Postgres, which gets the POS's tables and, while it has no store, the demo data.
@@ -32,12 +39,16 @@ export type Database = {
 export async function openDatabase(
   config: Config,
   log: Logger,
-  { createPosSchema = false, signal }: { createPosSchema?: boolean; signal?: AbortSignal } = {},
+  { createPosSchema = false, halves = {}, signal }: OpenOptions = {},
 ): Promise<Database> {
   if (config.databaseUrl && config.secretKey) {
     const ownerUrl = config.databaseUrl;
-    const halves = { workerUrl: config.workerDatabaseUrl, serverUrl: config.serverDatabaseUrl };
-    const close = await prepare(ownerUrl, log, { createPos: createPosSchema, halves, signal });
+    const logins = {
+      ...(halves.worker && { workerUrl: config.workerDatabaseUrl }),
+      ...(halves.server && { serverUrl: config.serverDatabaseUrl, serves: true }),
+    };
+    const options = { createPos: createPosSchema, halves: logins, signal };
+    const close = await prepare(ownerUrl, log, options);
     const workerUrl = config.workerDatabaseUrl ?? ownerUrl;
     const serverUrl = config.serverDatabaseUrl ?? ownerUrl;
     const direct = (url: string) => (parseTarget(url).pooled ? ownerUrl : url);

@@ -26,6 +26,16 @@ export async function posProblems(client: Client): Promise<string[]> {
   return rows.map(({ problem }) => problem);
 }
 
+/** What to do about them, in a sentence. */
+export function posRemedy(problems: string[]): string {
+  const noTable = problems.filter((problem) => /: expected a table /.test(problem));
+  if (noTable.length === posTables.length) {
+    return "is not one of Nexus POS: check the name in the URL, or create the POS's tables in an empty one with --create-pos-schema.";
+  }
+  const names = problems.map((problem) => problem.split(":", 1)[0]).join(", ");
+  return `has not all that this release reads of the POS: ${names} (missing, or of another kind). Put back what was there, or run the release of Nexus POS Insights that knows the new schema.`;
+}
+
 /** A query for what our roles may do on the POS's tables: role, relation, privilege, columns. */
 export async function posRights(): Promise<string> {
   return readFile(join(sqlDir, posRightsFile), "utf8");
@@ -82,13 +92,24 @@ export async function ensurePosIndexes(
       log.warn({ index: name, err }, "an index is left to be built later");
     }
   }
-  if (left.length > 0) {
-    log.warn(
-      { statements: left },
-      "sales are read slowly without an index that only an owner of the POS's tables can make",
-    );
-  }
   return { built, left };
+}
+
+/** How a line of the log says what ensurePosIndexes left. */
+export function saidOfLeft(left: string[]): string {
+  return `index: left to an owner of the POS's tables, without it reports are slower: ${left.join("; ")}`;
+}
+
+/** The indexes that lack, to be made by whoever owns the tables; not within a transaction. */
+export async function lackingIndexes(client: Client): Promise<string[]> {
+  const statements: string[] = [];
+  for (const { name, statement } of await posIndexes()) {
+    const is = await lookAtIndex(client, name);
+    if (is.there) continue;
+    if (is.invalid) statements.push(`drop index concurrently if exists public.${name};`);
+    statements.push(`${statement};`);
+  }
+  return statements;
 }
 
 /** Our indexes, each with the statement that makes it. */

@@ -8,9 +8,9 @@ import { connect } from "./client.ts";
 import { describeAddress } from "./hosts.ts";
 import { isDetached, migrate } from "./migrate.ts";
 import { createPool } from "./pools.ts";
-import { createPosSchema, loadDemoData, posProblems } from "./pos.ts";
+import { createPosSchema, loadDemoData, posProblems, posRemedy } from "./pos.ts";
 import { endWithClient, lockPreparation } from "./preparation-lock.ts";
-import { checkRights, explainRights, loginsOf } from "./rights.ts";
+import { checkRights, explainRights, type HalfLogins, loginsOf } from "./rights.ts";
 import { rolesThere } from "./roles.ts";
 import { explainFailure, noteTarget } from "./start-failure.ts";
 import { atStep, type Say } from "./steps.ts";
@@ -26,8 +26,8 @@ export type PreparationOptions = {
   demo?: boolean;
   /** Attaches also where an operator has detached; see nexus_engine.attach(). */
   attachAgain?: boolean;
-  /** Where the two halves connect by other logins. */
-  halves?: { workerUrl?: string | undefined; serverUrl?: string | undefined };
+  /** Which halves will run, and as whom. */
+  halves?: HalfLogins;
   /** Told what each step did; absent: the log. */
   say?: Say;
   /** In milliseconds. */
@@ -141,7 +141,7 @@ async function checkPosTables(client: Client, createPos: boolean): Promise<void>
   }
   if (problems.length > 0) {
     throw new PosSchemaError(
-      `Database "${client.database}" is not one of Nexus POS: check the name in the URL, or create the POS's tables in an empty one with --create-pos-schema.\n  ${problems.join("\n  ")}`,
+      `Database "${client.database}" ${posRemedy(problems)}\n  ${problems.join("\n  ")}`,
     );
   }
 }
@@ -152,7 +152,7 @@ async function schemasNow(client: Client, applied: string[]): Promise<string> {
        count(*) filter (where name ~ '^(engine|insights|api)/')::int as files from nexus_engine.migration`,
   );
   const ran = applied.filter((name) => name.startsWith("migrations/")).length;
-  return `${rows[0]?.migrations} migrations (${ran} now), ${rows[0]?.files} files of functions (${applied.length - ran} now)`;
+  return `${rows[0]?.migrations} migrations, ${ran} of them run now; ${rows[0]?.files} files of functions, ${applied.length - ran} of them applied now`;
 }
 
 async function checkServer(client: Client): Promise<string> {

@@ -15,6 +15,8 @@ export type Wanted = {
   owner: string | null;
   /** Since PostgreSQL 16 CREATEROLE is not enough to grant a role. */
   is_16: boolean;
+  /** Whether the login that attaches may give BYPASSRLS to those of our roles that need it. */
+  may_bypass: boolean;
 };
 
 /**
@@ -28,6 +30,7 @@ ${await posRights()}
   select current_setting('server_version_num')::int >= 160000 as is_16
 ), login as (
   select n.name, r.oid, coalesce(r.rolsuper, false) as is_super, coalesce(r.rolcreaterole, false) as creates,
+    coalesce(r.rolbypassrls, false) as bypasses,
     coalesce(r.rolinherit, true) as inherits
   from (select $1::name as name) n left join pg_catalog.pg_roles r on r.rolname = n.name
 ), pos_table as (
@@ -126,6 +129,8 @@ ${await posRights()}
   where t.name = any ('{${triggerTables}}')
     and not coalesce(pg_catalog.has_table_privilege(l.oid, t.oid, 'trigger'), pg_catalog.has_table_privilege('public', t.oid, 'trigger'))
 )
-select w.section, w.statement, quote_ident(w.grantee) as grantee, w.relation, w.privilege, w.owner, v.is_16
-from wanted w, version v order by w.place, w.statement, w.grantee, w.relation,
+select w.section, w.statement, quote_ident(w.grantee) as grantee, w.relation, w.privilege, w.owner, v.is_16,
+  l.is_super or v.is_16 and l.creates and l.bypasses and not exists (select from made m
+    where m.is_blind and m.oid is not null and not pg_catalog.pg_has_role(l.oid, m.oid, 'member with admin option')) as may_bypass
+from wanted w, version v, login l order by w.place, w.statement, w.grantee, w.relation,
   array_position(array['select', 'insert', 'update', 'delete', 'trigger'], w.privilege)`;

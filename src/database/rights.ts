@@ -16,6 +16,16 @@ export type Logins = {
   server?: string | undefined;
   /** Whether that of the migration acts for the API, if only to listen. */
   migrationServes: boolean;
+  /** Behind PgBouncer, which may know a login by another name. */
+  pooled?: { worker: boolean; server: boolean };
+};
+
+/** By what the halves connect, of those that run: a URL that is absent means that of the migration. */
+export type HalfLogins = {
+  workerUrl?: string | undefined;
+  serverUrl?: string | undefined;
+  /** Whether the API runs: then the login of the migration acts for it where it has no URL. */
+  serves?: boolean;
 };
 
 /** Statements that lack, and who may run them. */
@@ -23,6 +33,8 @@ export type Lacking = {
   section: Wanted["section"];
   statements: string[];
   by: string;
+  /** What to know before pasting it. */
+  remarks: string[];
 };
 
 const superuser = "a superuser";
@@ -30,15 +42,16 @@ const superuser = "a superuser";
 /** Who logs in by these URLs; `current` by the first. */
 export function loginsOf(
   current: string,
-  { workerUrl, serverUrl }: { workerUrl?: string | undefined; serverUrl?: string | undefined },
+  { workerUrl, serverUrl, serves = false }: HalfLogins,
 ): Logins {
-  const pooled = (url: string | undefined) => Boolean(url && parseTarget(url).pooled);
+  const isPooled = (url: string | undefined) => Boolean(url && parseTarget(url).pooled);
+  const pooled = { worker: isPooled(workerUrl), server: isPooled(serverUrl) };
   return {
     migration: knownToPostgres(current),
-    // PgBouncer may know a login by another name.
-    worker: pooled(workerUrl) ? undefined : loginOf(workerUrl),
-    server: pooled(serverUrl) ? undefined : loginOf(serverUrl),
-    migrationServes: !serverUrl || pooled(serverUrl),
+    worker: pooled.worker ? undefined : loginOf(workerUrl),
+    server: pooled.server ? undefined : loginOf(serverUrl),
+    migrationServes: serverUrl ? pooled.server : serves,
+    pooled,
   };
 }
 
@@ -66,9 +79,22 @@ export async function lackingRights(client: Client, logins: Logins): Promise<Lac
   ]);
   const sections = (["roles", "rows", "database", "tables"] as const).map((section) => {
     const all = rows.filter((row) => row.section === section);
-    return { section, statements: statementsOf(all), by: whoMay(section, all) };
+    const remarks = remarksOn(all, migration);
+    return { section, statements: statementsOf(all), by: whoMay(section, all), remarks };
   });
   return sections.filter(({ statements }) => statements.length > 0);
+}
+
+/** Why BYPASSRLS is asked for and not just taken, by a login that may or may not. */
+function remarksOn(rows: Wanted[], login: string): string[] {
+  if (!rows.some(({ statement }) => / bypassrls$/.test(statement ?? ""))) return [];
+  return [
+    "bypassrls: row level security of the POS's tables would hide rows from these roles. It is not given",
+    "unasked, as they then see the rows of all stores; nobody logs in as them.",
+    ...(rows[0]?.may_bypass
+      ? [`The login ${login} may run this part itself: that is a decision, not a matter of rights.`]
+      : []),
+  ];
 }
 
 type Grant = { privileges: string[]; tables: string[]; grantees: string[] };
@@ -129,7 +155,11 @@ function whoMayMakeRoles(rows: Wanted[], granters: string): string {
 
 /** The list as one script, each part under who may run it. */
 export function asScript(lacking: Lacking[]): string {
-  return lacking.map(({ statements, by }) => [`-- as ${by}:`, ...statements].join("\n")).join("\n");
+  return lacking
+    .map(({ statements, by, remarks }) =>
+      [`-- as ${by}:`, ...remarks.map((line) => `-- ${line}`), ...statements].join("\n"),
+    )
+    .join("\n");
 }
 
 /**
@@ -143,7 +173,7 @@ export async function checkRights(client: Client, logins: Logins): Promise<void>
 
 function lackingError(login: string, lacking: Lacking[], cause?: Error): RightsError {
   return new RightsError(
-    `The login "${login}" of DATABASE_URL lacks rights. This is all that lacks, to be pasted; then start again:\n\n${asScript(lacking)}\n`,
+    `The login "${login}" of DATABASE_URL lacks rights. Have this run, in this order (it is all that lacks), then start again:\n\n${asScript(lacking)}\n`,
     { cause },
   );
 }

@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import { join } from "node:path";
 import { after, afterEach, before, describe, it } from "node:test";
 import { Pool } from "pg";
+import { pino } from "pino";
 import { connect } from "../../src/database/client.ts";
 import { type Plan, planText, readPlan } from "../../src/database/plan/plan.ts";
 import { prepareDatabase } from "../../src/database/prepare.ts";
@@ -61,7 +62,7 @@ describe("attaching", () => {
     try {
       return await readPlan(client, {
         migration: client.user ?? "",
-        migrationServes: true,
+        migrationServes: false,
         ...logins,
       });
     } finally {
@@ -115,8 +116,7 @@ describe("attaching", () => {
       assert.equal(
         script.trim(),
         `-- as a superuser, or as uno, which may grant the roles:
-grant nexus_owner to dos with inherit true, set true;
-grant nexus_server to dos with inherit false, set true;`,
+grant nexus_owner to dos with inherit true, set true;`,
       );
       assert.deepEqual(
         await server.sql("pos_dos", "select from pg_namespace where nspname like 'nexus%'"),
@@ -132,8 +132,14 @@ grant nexus_server to dos with inherit false, set true;`,
     ] as const) {
       assert.ok(await tracesSales(database, owner), database);
       const plan = await readAs(database, owner);
-      assert.ok(plan.ready, planText(plan));
+      assert.equal(plan.attached, "yes", planText(plan));
+      assert.match(
+        planText(plan).replaceAll(/\s+/g, " "),
+        /\* Another database of this cluster is attached too.* revoke connect on database pos_dos from public; revoke connect on database pos_uno from public;/,
+      );
     }
+    await server.sql("postgres", "revoke connect on database pos_dos, pos_uno from public");
+    assert.match(planText(await readAs("pos_uno", "uno")), /Only who was granted CONNECT/);
   });
 
   it("works with logins that own nothing, by the printed grants alone", async () => {
@@ -157,10 +163,18 @@ grant nexus_server to dos with inherit false, set true;`,
       check.text,
       /\? Could not look at products: this login lacks SELECT on public\.productos, public\.tiendas/,
     );
+    // Who could not attach by anything is not planned for, unless he is named.
+    const forOwner = await run("pos_uno", "reader", ["--check"]);
+    assert.match(
+      forOwner.text,
+      /, as the login uno\.\n.*\nThe login reader does not own the POS's tables and has no rights of ours: planned for\s+their owner, uno\.\s+--login NAME/,
+    );
+    assert.doesNotMatch(forOwner.text, / to reader\b/);
     const grants = await run("pos_uno", "reader", ["--grants"]);
     assert.equal(grants.code, 0, grants.text);
     assert.deepEqual(await server.sql("pos_uno", everything), before, "looking changes nothing");
-    await server.sql("pos_uno", grants.text);
+    const [script = "", last = ""] = grants.text.split("-- Last and by itself");
+    await server.sql("pos_uno", script);
     const logins = { migration: "nexus_migration", worker: "nexus_jobs", server: "nexus_api" };
     for (const login of Object.values(logins)) {
       await server.sql("postgres", `alter role ${login} password '${login}'`);
@@ -170,7 +184,8 @@ grant nexus_server to dos with inherit false, set true;`,
       SERVER_DATABASE_URL: server.url("pos_uno", logins.server),
     };
 
-    const attached = await run("pos_uno", logins.migration, [], urls);
+    // By its own login alone: it is not asked for what only the API needs.
+    const attached = await run("pos_uno", logins.migration, []);
     assert.equal(attached.code, 0, attached.text);
     const steps = attached.text
       .trim()
@@ -179,10 +194,30 @@ grant nexus_server to dos with inherit false, set true;`,
     for (const step of ["server", "rights", "roles", "schemas", "queue", "triggers", "attached"]) {
       assert.ok(steps.includes(step), attached.text);
     }
+    const lines: string[] = [];
+    const told = pino({ level: "info" }, { write: (line) => void lines.push(line) });
+    await prepareDatabase(server.url("pos_uno", logins.migration), told);
+    assert.equal(lines.join("").split("create index concurrently").length, 2, lines.join(""));
+    await server.sql("pos_uno", last.replace(/^.*\n/, ""), "uno");
     const again = await run("pos_uno", logins.migration, ["--check"], urls);
     assert.equal(again.code, 0, again.text);
-    assert.match(again.text, /RESULT: attaching would work/);
+    assert.match(
+      again.text,
+      /Logins of the halves: the worker as nexus_jobs, the API as nexus_api\./,
+    );
+    assert.match(again.text, / Index nexus_ventas_tienda_fecha: there/);
+    assert.match(again.text, /\nRESULT: attached, of this release; nothing to do\.$/m);
+    assert.match(
+      (await run("pos_uno", "reader", ["--check"])).text,
+      /, as the login nexus_migration\.\n[\s\S]*\nRESULT: attached; this login cannot see whether of this release/,
+    );
 
+    // An API by the login that attaches needs more than attaching did; its start says so.
+    const startAlone = startEngineUnderTest(server.url("pos_uno", logins.migration));
+    await assert.rejects(
+      startAlone,
+      /Have this run.*\n\n[^;]*\ngrant nexus_server to nexus_migration/,
+    );
     const { engine, graphql } = await startEngineUnderTest(
       server.url("pos_uno", logins.migration),
       urls,
@@ -241,7 +276,17 @@ grant nexus_server to dos with inherit false, set true;`,
     }
     const refused = await run("pos_uno", "supa", []);
     assert.equal(refused.code, 1, refused.text);
-    assert.match(refused.text, /! It would hide rows from us/);
+    assert.match(
+      refused.text,
+      /^The login supa lacks rights\. Have this run, .*\n[^!]*\n-- unasked, as they then see the rows of all stores/,
+    );
+    assert.equal(
+      version >= 16,
+      /The login supa may run this part itself/.test(refused.text),
+      refused.text,
+    );
+    assert.match(refused.text, /\nThe whole plan: npm run attach -- --check\n$/);
+    assert.doesNotMatch(refused.text, /RESULT|ROW LEVEL SECURITY/);
     assert.deepEqual(
       await server.sql("pos_uno", "select from pg_namespace where nspname like 'nexus%'"),
       [],
@@ -251,7 +296,7 @@ grant nexus_server to dos with inherit false, set true;`,
       [],
     );
 
-    const script = await scriptFor("pos_uno", { migration: "supa", migrationServes: true });
+    const script = await scriptFor("pos_uno", { migration: "supa", migrationServes: false });
     assert.match(
       script,
       /create role nexus_owner nologin inherit bypassrls;\ncreate role nexus_worker nologin noinherit bypassrls;/,
@@ -273,7 +318,10 @@ grant nexus_server to dos with inherit false, set true;`,
     );
     const later = await readAs("pos_uno", "supa");
     assert.equal(later.ready, false);
-    assert.match(planText(later), /! Rights lack[\s\S]*alter role nexus_worker bypassrls;/);
+    assert.match(
+      planText(later),
+      /! The login supa lacks rights[\s\S]*alter role nexus_worker bypassrls;[\s\S]*RESULT: not yet\. One thing has/,
+    );
   });
 });
 

@@ -119,7 +119,6 @@ describe("our index on the POS's tables", () => {
         `create index concurrently if not exists ${index} on public.ventas (tienda_id, fecha)`,
       ],
     });
-    assert.match(lines.join(), /only an owner of the POS's tables can make.*/);
-    assert.match(lines.join(), /create index concurrently/);
+    assert.deepEqual(lines, [], "attach() tells it, once");
   });
 });

@@ -2,15 +2,17 @@ import type { Client } from "pg";
 import { sqlFile, sqlFilesOf } from "../migrate.ts";
 import { lookAtIndex, posIndexes } from "../pos.ts";
 import { nexusRoles } from "../roles.ts";
+import { type Attached, isWhole } from "./attached.ts";
 import { type Finding, fact, note, type Section } from "./section.ts";
 
 const schemas = ["nexus_engine", "nexus_api", "graphile_worker"];
 
+type Ours = { section: Section; attached: Attached };
+
 /** What there is of ours, and what attaching would make. */
-export async function oursSection(client: Client, login: string): Promise<Section> {
-  return {
-    title: "What will be made",
-    findings: [
+export async function oursSection(client: Client, login: string): Promise<Ours> {
+  const parts = [
+    [
       await named(
         client,
         "Roles (nologin, of the whole cluster)",
@@ -23,12 +25,39 @@ export async function oursSection(client: Client, login: string): Promise<Sectio
         schemas,
         "select nspname as name from pg_catalog.pg_namespace",
       ),
-      ...(await files(client)),
-      ...(await detached(client)),
-      ...(await triggers(client)),
-      ...(await indexes(client, login)),
     ],
+    await triggers(client),
+    await files(client),
+    await detached(client),
+    await indexes(client, login),
+  ] as const;
+  const [roles, made, texts, rest, index] = parts;
+  const attached = await attachedBy(client, [...roles, ...made], [...texts, ...rest], index);
+  return {
+    section: {
+      title: attached === "no" ? "What will be made" : "What is there of ours",
+      findings: [...roles, ...texts, ...rest, ...made, ...index],
+    },
+    attached,
   };
+}
+
+async function attachedBy(
+  client: Client,
+  objects: Finding[],
+  texts: Finding[],
+  index: Finding[],
+): Promise<Attached> {
+  // An index that this login may not make is no work of attaching.
+  const toMake = [...objects, ...index].filter(({ text }) => /: will be made\b/.test(text));
+  // Notes are a newer release, and detach().
+  if (
+    toMake.length > 0 ||
+    texts.some(({ kind, text }) => kind === "note" || /^An update/.test(text))
+  )
+    return "no";
+  if (texts.some(({ kind }) => kind === "blind")) return "unseen";
+  return isWhole(client);
 }
 
 async function named(

@@ -1,5 +1,5 @@
 import type { Client } from "pg";
-import { posProblems, posTables } from "../pos.ts";
+import { posProblems, posRemedy, posTables } from "../pos.ts";
 import { asScript, type Lacking, type Logins, lackingRights } from "../rights.ts";
 import { type Finding, fact, look, must, note, type Section } from "./section.ts";
 import { serviceOf } from "./server.ts";
@@ -9,13 +9,14 @@ export async function rightsSection(client: Client, logins: Logins): Promise<Sec
   const lacking = await lackingRights(client, logins);
   const findings: Finding[] =
     lacking.length === 0
-      ? [fact(`No right lacks: ${whoIsWho(logins)}.`)]
+      ? [fact(`No right lacks: ${logins.migration} migrates and attaches.`)]
       : [
           must(
-            `Rights lack: ${whoIsWho(logins)}. This is all that lacks; run it in this order, connected to this database:`,
+            `The login ${logins.migration} lacks rights. Have this run, in this order, connected to this database (it is all that lacks):`,
             asScript(lacking),
           ),
         ];
+  findings.push(fact(halves(logins)));
   if (lacking.some(({ statements }) => statements.some((sql) => / login;$/.test(sql)))) {
     findings.push(
       note(
@@ -33,11 +34,14 @@ export async function rightsSection(client: Client, logins: Logins): Promise<Sec
   return { title: "Rights", findings };
 }
 
-function whoIsWho({ migration, worker, server }: Logins): string {
-  const halves = [worker && `${worker} runs the worker`, server && `${server} the API`].filter(
-    Boolean,
-  );
-  return [`${migration} migrates and attaches`, ...halves].join(", ");
+/** By which logins the halves will run; what attaching does not need, their start asks for. */
+function halves({ migration, worker, server, pooled }: Logins): string {
+  const behind = "a login behind PgBouncer, which is not looked at";
+  const runsWorker = worker ?? (pooled?.worker ? behind : migration);
+  const runsServer = server ?? (pooled?.server ? behind : migration);
+  const asked =
+    (server ?? pooled?.server) ? "" : "; what the API needs of that login its start asks for";
+  return `Logins of the halves: the worker as ${runsWorker}, the API as ${runsServer}${asked}.`;
 }
 
 type Secured = { name: string; forced: boolean; policies: string[] | null };
@@ -67,7 +71,8 @@ export async function rowSecuritySection(client: Client, logins: Logins): Promis
     title,
     findings: [
       ...findings,
-      must(
+      // To be done is the script of the rights, which counts once.
+      note(
         "It would hide rows from us. The engine never works on a part of the rows: its sessions have row_security = off, by which Postgres refuses instead of hiding, whatever a policy allows. So a policy for our roles does not help; BYPASSRLS for nexus_owner and nexus_worker does (in the script above). Nobody logs in as these two; who has them sees the rows of all stores.",
       ),
       ...(await ways(client)).map((text) => note(text)),
@@ -122,7 +127,10 @@ export async function posSection(client: Client): Promise<Section> {
     const problems = await posProblems(client);
     if (problems.length === 0)
       return [fact("Every column that we rely on is there, of the kind we expect.")];
-    return problems.map((problem) => must(problem));
+    return [
+      ...problems.map((problem) => must(problem)),
+      note(`This database ${posRemedy(problems)}`),
+    ];
   });
   return { title, findings: found };
 }

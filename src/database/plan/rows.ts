@@ -1,10 +1,13 @@
 import type { Client } from "pg";
+import type { Attached } from "./attached.ts";
 import { count, type Finding, fact, look, note, plural, type Section } from "./section.ts";
 
 /** What the POS's rows would have an owner wonder about. */
-export async function rowsSection(client: Client): Promise<Section> {
+export async function rowsSection(client: Client, attached: Attached): Promise<Section> {
   const findings = [
-    ...(await look(client, "the POS's own insights", ["insights"], () => insights(client))),
+    ...(await look(client, "the POS's own insights", ["insights"], () =>
+      insights(client, attached),
+    )),
     ...(await look(client, "products", ["productos", "tiendas"], () => products(client))),
     ...(await look(client, "tickets", ["ventas"], () => tickets(client))),
   ];
@@ -25,19 +28,26 @@ async function counted(
   });
 }
 
-async function insights(client: Client): Promise<Finding[]> {
+/** Ours are those that the engine remembers; before attaching there are none. */
+async function insights(client: Client, attached: Attached): Promise<Finding[]> {
+  if (attached === "unseen") return [];
+  const isOurs =
+    attached === "yes"
+      ? "exists (select from nexus_engine.open_insight o where o.insight_id = i.id)"
+      : "false";
   return counted(
     client,
-    `select sum(n) filter (where tipo in ('STOCK_BAJO', 'PRODUCTO_SIN_STOCK', 'VENTAS_DIARIAS', 'VENTAS_SEMANALES')) as ours,
-       count(*) filter (where n > 1 and producto is not null) as doubled
+    `select sum(n_theirs) filter (where tipo in ('STOCK_BAJO', 'PRODUCTO_SIN_STOCK', 'VENTAS_DIARIAS', 'VENTAS_SEMANALES')) as ours,
+       count(*) filter (where n > 1 and n_theirs > 0 and producto is not null) as doubled
      from (
-       select i.tipo, i.extra_data ->> 'producto_id' as producto, count(*) as n
+       select i.tipo, i.extra_data ->> 'producto_id' as producto, count(*) as n,
+         count(*) filter (where not ${isOurs}) as n_theirs
        from public.insights i where i.is_active
        group by i.tienda_id, i.tipo, i.extra_data ->> 'producto_id'
      ) g`,
     {
       ours: (n) =>
-        `${plural(n, "insight is", "insights are")} active of types that we write too. After attaching, those that say what we find are taken over with their id, the others are archived.`,
+        `${plural(n, "insight is", "insights are")} active of types that we write too. ${attached === "yes" ? "With the next full pass" : "After attaching"}, those that say what we find are taken over with their id, the others are archived.`,
       doubled: (n) =>
         `${plural(n, "product has", "products have")} several active insights of one type. One of each stays active; until then the POS's own refresh may fail on them ("Multiple rows were found").`,
     },
