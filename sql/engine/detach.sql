@@ -6,7 +6,7 @@
 -- until attach() deletes the note the engine rests, a start puts nothing back, and sales leave no trace with us.
 -- Repeating it changes nothing.
 -- Call it as a member of nexus_owner, in a transaction that ends soon: those who sell wait for that.
--- Errors: 55P03 when the POS keeps its tables locked for long; 2BP01 where somebody else's view reads one of
+-- Errors: 55P03 when the POS keeps its tables locked for long, with who does; 2BP01 where somebody else's view reads one of
 -- ours. Nothing is changed then.
 create or replace function nexus_engine.detach() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -134,14 +134,15 @@ $$;
 -- Whoever uses the tables waits behind us while we wait: so that is 25 ms at a time, with growing pauses; a sale
 -- hardly notices, and none is ever the one that Postgres ends for a deadlock. Gives up after lock_timeout, a minute
 -- without one. Without LOCK TABLE, which needs rights that who puts triggers on does not.
--- Errors: 55P03.
+-- Errors: 55P03, with who is in the way.
 create or replace function nexus_engine.try_for_locks(p_statement text) returns void
 language plpgsql
 as $$
 declare
   usual text := current_setting('lock_timeout');
   patience interval := coalesce(nullif(usual::interval, interval '0'), interval '1 minute');
-  gives_up_at timestamptz := clock_timestamp() + patience;
+  began_at timestamptz := clock_timestamp();
+  gives_up_at timestamptz := began_at + patience;
   pause double precision := 0.1;
 begin
   loop
@@ -151,11 +152,50 @@ begin
       return;
     exception when lock_not_available then
       if clock_timestamp() + pause * interval '1 second' >= gives_up_at then
-        raise;
+        raise exception e'nothing was changed: the POS''s tables were in use for % s without a pause that was long enough. %',
+          round(extract(epoch from clock_timestamp() - began_at)::numeric, 1),
+          -- Who only reads is in the way of who drops, not of who makes triggers.
+          nexus_engine.describe_holders(p_statement not like '%make_all_triggers%')
+          using errcode = 'lock_not_available';
       end if;
     end;
     perform pg_sleep(pause * (0.75 + random() / 2));
     pause := least(pause * 2, 1);
   end loop;
 end;
+$$;
+
+-- Who else has locks on the POS's tables or on our views of them, at most five, the oldest transaction first, and what
+-- to do. Not the text of a statement: it has data in it. Of another role's session Postgres shows little to
+-- who is no member of pg_read_all_stats.
+create or replace function nexus_engine.describe_holders(p_readers boolean) returns text
+language sql set search_path = pg_catalog, pg_temp
+as $$
+  with held as (
+    select l.pid, bool_or(c.relname = 'detached') as is_ours, bool_or(c.relname <> 'detached') as is_in_the_way
+    from pg_locks l
+    join pg_class c on c.oid = l.relation
+    join pg_namespace n on n.oid = c.relnamespace
+    where l.granted and l.pid <> pg_backend_pid()
+      and l.database = (select d.oid from pg_database d where d.datname = current_database())
+      and (n.nspname = 'nexus_engine' and c.relname = 'detached'
+        or (p_readers or l.mode not in ('AccessShareLock', 'RowShareLock')) and (
+          n.nspname in ('nexus_engine', 'nexus_api') and c.relkind = 'v'
+          or n.nspname = 'public' and c.relname in ('tiendas', 'users', 'productos', 'ventas', 'detalles_venta', 'insights')))
+    group by l.pid
+  ),
+  holder as (
+    select a.pid, a.xact_start,
+      format('pid %s (%s%s, %s, %s, transaction since %s)', a.pid, coalesce(nullif(a.application_name, ''), 'no application_name'),
+        case when h.is_ours or a.application_name like 'nexus-%' then ', of the engine' end,
+        coalesce(a.usename, 'unknown login'), coalesce(a.state, 'unknown state'),
+        coalesce(to_char(a.xact_start at time zone 'utc', 'yyyy-mm-dd"T"hh24:mi:ss"Z"'), 'an unknown time')) as line
+    from held h join pg_stat_activity a on a.pid = h.pid
+    where h.is_in_the_way
+    order by a.xact_start limit 5
+  )
+  select case when count(*) = 0 then 'Call it again.' else
+    format(e'In the way:\n  %s\nCall it again when these transactions have ended, or end them: select pg_terminate_backend(%s)',
+      string_agg(o.line, e'\n  ' order by o.xact_start), (array_agg(o.pid order by o.xact_start))[1]) end
+  from holder o
 $$;

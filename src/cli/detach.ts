@@ -4,8 +4,15 @@ import { readConfig } from "../config.ts";
 import { insufficientPrivilege, sqlState } from "../database/away.ts";
 import { connect } from "../database/client.ts";
 import { detach } from "../database/detach.ts";
-import { checkRemovable, describeLosses, hasEngine, removeAll } from "../database/detach-all.ts";
+import {
+  checkRemovable,
+  describeLosses,
+  hasEngine,
+  removeAll,
+  sayLeft,
+} from "../database/detach-all.ts";
 import { describeTarget } from "../database/hosts.ts";
+import { readLeft } from "../database/left.ts";
 import { rolesThere } from "../database/roles.ts";
 import type { Say } from "../database/steps.ts";
 import { exitWithErrorOf, UsageError } from "../process.ts";
@@ -42,27 +49,25 @@ export async function takeOff(
   const client = await connect(ownerUrl, "nexus-detach");
   try {
     const where = `database "${client.database}" at ${describeTarget(ownerUrl)}`;
-    const isThere = await hasEngine(client);
-    if (!isThere && !(all && (await rolesThere(client)).length > 0)) {
-      say(`There is nothing of the engine in ${where}.`);
-      return true;
+    if (!(await hasEngine(client))) {
+      const left = await readLeft(client);
+      const isClean = left.ours.length + left.ofLogins.length === 0;
+      if (!all || (left.ours.length === 0 && (await rolesThere(client)).length === 0)) {
+        say(
+          isClean
+            ? `There is nothing of the engine in ${where}.`
+            : `The engine is gone from ${where}, but not all that it was given:`,
+        );
+        // Binds nothing: the POS may migrate.
+        return sayLeft(left, say) || !all;
+      }
     }
     say(`Detaching the engine from ${where}.`);
-    if (all) {
-      await checkRemovable(client);
-      await warn(client, say);
-      if (!(await agree(client.database ?? ""))) throw new UsageError("Nothing was changed.");
-    }
-    const isOff = !isThere || (await detach(client, ownerUrl, say));
-    if (!all) {
-      say("Kept all data of the engine. Its processes rest, and no start attaches by itself.");
-      say("To come back: npm run attach. To remove everything: npm run detach -- --all");
-      // Rights that are left bind nothing: the POS may migrate.
-      return true;
-    }
-    const isGone = await removeAll(client, say);
-    say("To come back: npm start, then npm run import -- --file FILE.");
-    return isOff && isGone;
+    if (all) return await takeAllOff(client, ownerUrl, say, agree);
+    await detach(client, ownerUrl, say);
+    say("Kept all data of the engine. Its processes rest, and no start attaches by itself.");
+    say("To come back: npm run attach. To remove everything: npm run detach -- --all");
+    return true;
   } catch (error) {
     if (sqlState(error) !== insufficientPrivilege) throw error;
     throw new UsageError(
@@ -71,6 +76,25 @@ export async function takeOff(
   } finally {
     await client.end();
   }
+}
+
+async function takeAllOff(
+  client: Client,
+  ownerUrl: string,
+  say: Say,
+  agree: (database: string) => Promise<boolean>,
+): Promise<boolean> {
+  await checkRemovable(client);
+  await warn(client, say);
+  if (!(await agree(client.database ?? ""))) throw new UsageError("Nothing was changed.");
+  if (await hasEngine(client)) await detach(client, ownerUrl, say, { forGood: true });
+  const isGone = await removeAll(client, say);
+  say(
+    isGone
+      ? "To come back: npm start, then npm run import -- --file FILE."
+      : "Not complete: see LEFT.",
+  );
+  return isGone;
 }
 
 async function warn(client: Client, say: Say): Promise<void> {

@@ -1,6 +1,8 @@
-import type { Client } from "pg";
+import { type Client, escapeIdentifier } from "pg";
 import { UsageError } from "../process.ts";
-import { dependentObjects, insufficientPrivilege, sqlState } from "./away.ts";
+import { revoke } from "./detach.ts";
+import { dropRoles, otherDatabases } from "./drop-roles.ts";
+import { byRole, type Left, readIndexes, readLeft, readLogins } from "./left.ts";
 import { lockPreparation } from "./preparation-lock.ts";
 import { nexusRoles, rolesThere } from "./roles.ts";
 import type { Say } from "./steps.ts";
@@ -134,11 +136,12 @@ async function describeInsights(client: Client): Promise<string | undefined> {
 
 /**
  * Drops our schemas and whatever our roles were given in this database, then the roles. Call it after
- * checkRemovable and detach. Returns false where something is left that only somebody else may take away.
+ * checkRemovable and detach. Returns false where something of ours is left that only somebody else may take away.
  */
 export async function removeAll(client: Client, say: Say): Promise<boolean> {
   const found = await ownSchemas(client);
   const roles = await rolesThere(client);
+  const logins = await readLogins(client);
   const others = await otherDatabases(client, roles);
   const insights = (await hasEngine(client)) ? await describeInsights(client) : undefined;
   await client.query("begin");
@@ -149,6 +152,8 @@ export async function removeAll(client: Client, say: Say): Promise<boolean> {
       await client.query(`drop schema ${name} cascade`);
       await client.query("reset role");
     }
+    await revoke(client);
+    await takeDefaults(client);
     for (const role of roles) await takeRightsFrom(client, role, others.length > 0);
     await client.query("commit");
   } catch (error) {
@@ -157,10 +162,74 @@ export async function removeAll(client: Client, say: Say): Promise<boolean> {
   }
   if (found.length > 0) say(`Dropped the schemas ${found.map(({ name }) => name).join(", ")}.`);
   if (insights) say(insights);
-  return dropRoles(client, roles, others, say);
+  await dropIndexes(client, say);
+  const rolesAreDone = await dropRoles(client, roles, others, say);
+  return sayLeft(await readLeft(client, logins), say) && rolesAreDone;
 }
 
-/** Default privileges, and what somebody granted by hand, as far as the login may. */
+/** Those that detach() did not see, because the engine was gone; nobody waits for it. */
+async function dropIndexes(client: Client, say: Say): Promise<void> {
+  const mine = (await readIndexes(client)).filter(({ mayDrop }) => mayDrop);
+  await client.query("set lock_timeout = '10s'");
+  for (const { name } of mine) {
+    // What cannot be had now is told with the rest.
+    await client.query(`drop index concurrently ${name}`).then(
+      () => say(`Took away our index: ${name}.`),
+      () => {},
+    );
+  }
+  await client.query("reset lock_timeout");
+}
+
+/** Returns false where something of ours is left. */
+export function sayLeft({ ours, ofLogins, logins }: Left, say: Say): boolean {
+  for (const { by, lines } of byRole(ours)) say(`LEFT, for "${by}" to take away:${lines}`);
+  for (const { by, lines } of byRole(ofLogins)) {
+    say(`LEFT to logins, for "${by}" to take away where nothing else needs it:${lines}`);
+  }
+  if (logins.length > 0) {
+    say(
+      `LEFT: logins. Those that served the engine alone a superuser may drop: drop role ${logins.map(quoted).join(", ")};`,
+    );
+  }
+  return ours.length === 0;
+}
+
+const quoted = (name: string) => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : escapeIdentifier(name));
+
+/** Default privileges of our roles; where there are rights of others', drop owned takes away none at all. */
+async function takeDefaults(client: Client): Promise<void> {
+  const { rows } = await client.query<{ role: string; statement: string }>(
+    `with ours as (
+       select r.rolname as role, d.defaclacl as acl,
+         case when d.defaclnamespace = 0
+           then pg_catalog.acldefault(case d.defaclobjtype when 'S' then 's' else d.defaclobjtype end, d.defaclrole) end as usual,
+         pg_catalog.format('alter default privileges for role %I%s ', r.rolname, ' in schema ' || nullif(d.defaclnamespace, 0)::regnamespace) as head,
+         case d.defaclobjtype when 'r' then 'tables' when 'S' then 'sequences' when 'f' then 'functions'
+           when 'T' then 'types' when 'n' then 'schemas' end as kind
+       from pg_catalog.pg_default_acl d
+       join pg_catalog.pg_roles r on r.oid = d.defaclrole and r.rolname = any ($1)
+     )
+     select 1 as place, o.role, pg_catalog.format('%srevoke all on %s from %s', o.head, o.kind, ${grantee}) as statement
+     from ours o, pg_catalog.aclexplode(o.acl) a
+     union
+     select 2, o.role, pg_catalog.format('%sgrant all on %s to %s', o.head, o.kind, ${grantee})
+     from ours o, pg_catalog.aclexplode(o.usual) a
+     order by place, role, statement`,
+    [nexusRoles],
+  );
+  for (const { role, statement } of rows) {
+    await client.query("savepoint one");
+    await client
+      .query(`set local role ${role}; ${statement}`)
+      .catch(() => client.query("rollback to one"));
+    await client.query("reset role");
+  }
+}
+
+const grantee = "case a.grantee when 0 then 'public' else a.grantee::regrole::text end";
+
+/** What somebody granted by hand, as far as the login may. */
 async function takeRightsFrom(client: Client, role: string, isUsedElsewhere: boolean) {
   const database = client.escapeIdentifier(client.database ?? "");
   const statements = [
@@ -172,50 +241,5 @@ async function takeRightsFrom(client: Client, role: string, isUsedElsewhere: boo
     await client.query("savepoint one");
     await client.query(statement).catch(() => client.query("rollback to one"));
     await client.query("reset role");
-  }
-}
-
-/** Whose objects our roles own, or have rights on. */
-async function otherDatabases(client: Client, roles: string[]): Promise<string[]> {
-  const { rows } = await client.query<{ datname: string }>(
-    `select distinct d.datname from pg_catalog.pg_shdepend s
-     join pg_catalog.pg_roles r on r.oid = s.refobjid and r.rolname = any ($1)
-     join pg_catalog.pg_database d on d.oid = s.dbid
-     where s.refclassid = 'pg_catalog.pg_authid'::regclass and d.datname <> current_database() order by d.datname`,
-    [roles],
-  );
-  return rows.map(({ datname }) => datname);
-}
-
-/** Roles are the cluster's: they stay while another database of it uses them. */
-async function dropRoles(
-  client: Client,
-  roles: string[],
-  others: string[],
-  say: Say,
-): Promise<boolean> {
-  const list = roles.join(", ");
-  if (roles.length === 0) {
-    say("There are no roles of ours in this cluster.");
-    return true;
-  }
-  if (others.length > 0) {
-    const names = others.map((name) => `"${name}"`).join(", ");
-    say(
-      `Kept the roles ${list} with their members: they are the cluster's, and needed by ${names}. Remove the engine there as well, and they go with the last one.`,
-    );
-    return true;
-  }
-  try {
-    await client.query(`drop role ${list}`);
-    say(`Dropped the roles ${list}, and with them all memberships.`);
-    return true;
-  } catch (error) {
-    if (![insufficientPrivilege, dependentObjects].includes(sqlState(error) ?? "")) throw error;
-    const { message, detail } = error as Error & { detail?: string };
-    say(
-      `LEFT: the roles ${list} (${message}${detail ? `: ${detail}` : ""}). Have a superuser execute here: drop owned by ${list}; drop role ${list};`,
-    );
-    return false;
   }
 }

@@ -3,27 +3,29 @@ import { UsageError } from "../process.ts";
 import { dependentObjects, lockNotAvailable, sqlState } from "./away.ts";
 import { MigrationError } from "./blockers.ts";
 import { connect } from "./client.ts";
+import { byRole, type Grant, nameOf, readGrants, readIndexes, revocations } from "./left.ts";
 import { posTables } from "./pos.ts";
-import { nexusRoles } from "./roles.ts";
-import { describeSession, type Session, sessionsOn } from "./sessions.ts";
+import { describeSession, sessionsOn } from "./sessions.ts";
 import type { Say } from "./steps.ts";
 
 /** How long to try to have the POS's tables, 25 ms at a time, and from when on it is told who is in the way. */
-const usualPatience = { givesUpAfterMs: 60_000, tellsAfterMs: 2_000 };
+const usual = { givesUpAfterMs: 60_000, tellsAfterMs: 2_000, forGood: false };
 
 /**
- * Takes our triggers, views and rights off the POS's tables, in one transaction, and says what it did.
- * Our own tables stay. Returns false where rights are left that only somebody else may take away.
+ * Takes our triggers, views and rights off the POS's tables, in one transaction, and says what it did; what is
+ * left is told unless it is `forGood`, when removeAll() tells it. Our own tables stay.
  * Throws MigrationError when the POS keeps its tables locked for too long, naming who does; then nothing was changed.
  */
 export async function detach(
   client: Client,
   ownerUrl: string,
   say: Say,
-  { givesUpAfterMs, tellsAfterMs } = usualPatience,
-): Promise<boolean> {
+  options: Partial<typeof usual> = {},
+): Promise<void> {
+  const { givesUpAfterMs, tellsAfterMs, forGood } = { ...usual, ...options };
   const before = await readTraces(client);
-  const telling = setTimeout(() => tellWaiting(ownerUrl, say), tellsAfterMs);
+  const began = performance.now();
+  const telling = setTimeout(() => tellWaiting(client, ownerUrl, say), tellsAfterMs);
   await client.query("begin");
   try {
     await client.query("select set_config('lock_timeout', $1, true)", [String(givesUpAfterMs)]);
@@ -41,15 +43,12 @@ export async function detach(
       );
     }
     if (sqlState(cause) !== lockNotAvailable) throw cause;
-    throw new MigrationError(
-      explain(givesUpAfterMs, await sessionsOn(client, posTables, { writing: false })),
-      { cause },
-    );
+    const waitedMs = performance.now() - began;
+    throw new MigrationError(explain(cause as Error, waitedMs, givesUpAfterMs), { cause });
   } finally {
     clearTimeout(telling);
   }
-  const after = await readTraces(client);
-  return report(before, after, say);
+  report(before, await readTraces(client), say, forGood);
 }
 
 /** What there is of ours on the POS's tables, or reads them. */
@@ -60,18 +59,14 @@ type Traces = {
   functions: string[];
   grants: Grant[];
 };
-type Grant = { statement: string; object: string; role: string; grantor: string };
 
 async function readTraces(client: Client): Promise<Traces> {
-  const { rows } = await client.query<Omit<Traces, "grants">>(
+  const { rows } = await client.query<Omit<Traces, "grants" | "indexes">>(
     `select
        array(select pg_catalog.format('%s.%s', t.tgrelid::regclass, t.tgname) from pg_catalog.pg_trigger t
          join pg_catalog.pg_class c on c.oid = t.tgrelid
          where c.relnamespace = 'public'::regnamespace and t.tgname like 'nexus\\_%' and not t.tgisinternal
          order by 1) as triggers,
-       array(select c.oid::regclass::text from pg_catalog.pg_class c
-         where c.relnamespace = 'public'::regnamespace and c.relkind = 'i' and c.relname like 'nexus\\_%'
-         order by 1) as indexes,
        array(select c.oid::regclass::text from pg_catalog.pg_class c
          where c.relnamespace::regnamespace::text in ('nexus_engine', 'nexus_api') and c.relkind = 'v'
          order by 1) as views,
@@ -79,46 +74,21 @@ async function readTraces(client: Client): Promise<Traces> {
          where p.pronamespace::regnamespace::text in ('nexus_engine', 'nexus_api')
          order by 1) as functions`,
   );
-  const traces = rows[0] as Omit<Traces, "grants">;
-  return { ...traces, grants: await readGrants(client) };
-}
-
-/** What our roles were given outside of our schemas, by whomever, with the statement that takes it away. */
-async function readGrants(client: Client): Promise<Grant[]> {
-  const { rows } = await client.query<Grant>(
-    `select distinct pg_catalog.format('revoke all on %s %s from %I', g.kind, g.object, r.rolname) as statement,
-       pg_catalog.concat_ws(' ', nullif(g.kind, 'table'), g.object) as object, r.rolname as role,
-       g.grantor::regrole::text as grantor
-     from (
-       select 'schema' as kind, n.oid as namespace, n.oid::regnamespace::text as object, a.grantee, a.grantor
-       from pg_catalog.pg_namespace n, pg_catalog.aclexplode(n.nspacl) a
-       union all
-       select case c.relkind when 'S' then 'sequence' else 'table' end, c.relnamespace, c.oid::regclass::text, a.grantee, a.grantor
-       from pg_catalog.pg_class c, pg_catalog.aclexplode(c.relacl) a
-       union all
-       select 'table', c.relnamespace, c.oid::regclass::text, a.grantee, a.grantor
-       from pg_catalog.pg_class c join pg_catalog.pg_attribute t on t.attrelid = c.oid, pg_catalog.aclexplode(t.attacl) a
-       union all
-       select 'routine', p.pronamespace, p.oid::regprocedure::text, a.grantee, a.grantor
-       from pg_catalog.pg_proc p, pg_catalog.aclexplode(p.proacl) a
-     ) g
-     join pg_catalog.pg_roles r on r.oid = g.grantee and r.rolname = any ($1)
-     where g.namespace::regnamespace::text not in ('nexus_engine', 'nexus_api', 'graphile_worker')
-     order by object, role`,
-    [nexusRoles],
-  );
-  return rows;
+  const traces = rows[0] as Omit<Traces, "grants" | "indexes">;
+  const indexes = (await readIndexes(client)).map(({ name }) => name);
+  return { ...traces, indexes, grants: await readGrants(client) };
 }
 
 /** As far as the login may: of what another role has granted, Postgres takes away nothing. */
-async function revoke(client: Client): Promise<void> {
-  for (const { statement } of await readGrants(client)) {
+export async function revoke(client: Client): Promise<void> {
+  for (const grant of await readGrants(client)) {
+    const statement = `revoke all on ${nameOf(grant)} from ${grant.role}`;
     await client.query("savepoint one");
     await client.query(statement).catch(() => client.query("rollback to one"));
   }
 }
 
-function report(before: Traces, after: Traces, say: Say): boolean {
+function report(before: Traces, after: Traces, say: Say, forGood: boolean): void {
   const gone = (kind: "triggers" | "indexes" | "views" | "functions") =>
     before[kind].filter((name) => !after[kind].includes(name));
   const triggers = gone("triggers");
@@ -131,37 +101,46 @@ function report(before: Traces, after: Traces, say: Say): boolean {
   const views = gone("views").length;
   const functions = gone("functions").length;
   if (views + functions > 0) {
+    const anew = forGood ? "." : ": attach makes them anew.";
     say(
-      `Took away ${views} views and ${functions} functions that depend on the POS's columns: attach makes them anew.`,
+      `Took away ${views} views and ${functions} functions that depend on the POS's columns${anew}`,
     );
   }
-  const grants = before.grants.length - after.grants.length;
-  if (grants > 0) {
-    const objects = [...new Set(before.grants.map(({ object }) => object))];
+  const key = (grant: Grant) => JSON.stringify(grant);
+  const stay = new Set(after.grants.map(key));
+  const taken = before.grants.filter((grant) => !stay.has(key(grant)));
+  if (taken.length > 0) {
+    const objects = [...new Set(taken.map(nameOf))];
     say(`Took away the rights of our roles on ${objects.join(", ")}.`);
   }
-  if (triggers.length + indexes.length + views + functions + grants === 0) {
-    say("There was nothing of ours on the POS's tables any more.");
+  if (triggers.length + indexes.length + views + functions + taken.length === 0) {
+    const mayBe =
+      after.grants.length + after.indexes.length > 0 ? "that this login may take away" : "any more";
+    say(`There was nothing of ours on the POS's tables ${mayBe}.`);
   }
-  for (const grantor of new Set(after.grants.map((grant) => grant.grantor))) {
-    const statements = after.grants
-      .filter((grant) => grant.grantor === grantor)
-      .map(({ statement }) => `\n  ${statement};`);
+  if (!forGood) sayRightsStay(after, say);
+}
+
+function sayRightsStay(after: Traces, say: Say): void {
+  for (const { by, lines } of byRole(revocations(after.grants))) {
     say(
-      `LEFT: this login may not take away what "${grantor}" granted. As "${grantor}":${statements.join("")}`,
+      `Rights of our roles stay (harmless for a migration, and needed by attach). To leave for good, as ${by}:${lines}`,
     );
   }
-  return after.grants.length === 0;
 }
 
 /** From a second connection, because the first one waits; where it fails, nobody is told. */
-async function tellWaiting(ownerUrl: string, say: Say): Promise<void> {
+async function tellWaiting(waiting: Client, ownerUrl: string, say: Say): Promise<void> {
   const client = await connect(ownerUrl, "nexus-detach").catch(() => undefined);
   try {
-    const inTheWay = client ? await sessionsOn(client, posTables, { writing: false }) : [];
+    const { processID: waitingPid } = waiting as Client & { processID: number };
+    const inTheWay = client
+      ? await sessionsOn(client, posTables, { writing: false, waitingPid })
+      : [];
     if (inTheWay.length > 0) {
+      const list = inTheWay.map((session) => `\n  ${describeSession(session)}`).join("");
       say(
-        `Waiting for the POS's tables, 25 ms at a time so that no sale waits. In the way:\n${list(inTheWay)}`,
+        `Waiting for the POS's tables, 25 ms at a time so that no sale waits. In the way:${list}`,
       );
     }
   } catch {
@@ -170,13 +149,15 @@ async function tellWaiting(ownerUrl: string, say: Say): Promise<void> {
   }
 }
 
-function explain(patienceMs: number, inTheWay: Session[]): string {
-  const [first] = inTheWay;
-  const who = first
-    ? `In the way:\n${list(inTheWay)}\nRun this again when these transactions have ended, or end them: select pg_terminate_backend(${first.pid})`
-    : "Run this again.";
-  return `Nothing was changed: the POS used its tables for ${patienceMs / 1000} s without a pause that was long enough. ${who}`;
+/** What nexus_engine.try_for_locks() says; it has seen who was in the way. Before it comes what waits for another of us. */
+function explain({ message }: Error, waitedMs: number, patienceMs: number): string {
+  const others = "another detach, attach or start of the engine on this database";
+  const seconds = (ms: number) => Math.round(ms / 100) / 10;
+  if (!message.startsWith("nothing was changed")) {
+    return `Nothing was changed: ${others} was not done after ${seconds(waitedMs)} s. Run this again when it is.`;
+  }
+  const beforeMs = waitedMs - patienceMs;
+  const queued =
+    beforeMs > 1_000 ? `\n(Before that it waited ${seconds(beforeMs)} s for ${others}.)` : "";
+  return `N${message.slice(1)}${queued}`;
 }
-
-const list = (sessions: Session[]) =>
-  sessions.map((session) => `  ${describeSession(session)}`).join("\n");

@@ -8,38 +8,57 @@ export type Session = {
   state: string | null;
   xact_start: Date | null;
   query_start?: Date | null;
+  /** A process of the engine, or somebody who calls detach() or attach(). */
+  ours?: boolean;
 };
 
 /**
  * The sessions that hold locks on these tables of the POS's, the oldest transaction first: on `writing` those
- * alone that keep a trigger from being made.
+ * alone that keep a trigger from being made. `waitingPid` is who waits, also for others of us; this session
+ * unless another is named.
  */
 export async function sessionsOn(
   client: Client,
   tables: string[],
-  { writing }: { writing: boolean },
+  { writing, waitingPid }: { writing: boolean; waitingPid?: number },
 ): Promise<Session[]> {
   const { rows } = await client.query<Session>(
-    `select a.pid, a.application_name as application, a.usename as login, a.state, a.xact_start
-     from pg_catalog.pg_stat_activity a
-     where a.pid <> pg_catalog.pg_backend_pid() and a.application_name <> 'nexus-detach' and exists (
-       select from pg_catalog.pg_locks l
+    `with held as (
+       select l.pid, n.nspname as schema, c.relname as relation, l.mode
+       from pg_catalog.pg_locks l
        join pg_catalog.pg_class c on c.oid = l.relation
-       where l.pid = a.pid and l.granted
-         and c.relnamespace = 'public'::regnamespace and c.relname = any ($1)
-         and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
-         and not ($2 and l.mode in ('AccessShareLock', 'RowShareLock')))
+       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+       where l.granted and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
+     ), waiting as (
+       select coalesce($3, pg_catalog.pg_backend_pid()) as pid
+     )
+     select a.pid, a.application_name as application, a.usename as login, a.state, a.xact_start,
+       a.application_name like 'nexus-%' or exists (
+         select from held h where h.pid = a.pid and h.schema = 'nexus_engine' and h.relation = 'detached') as ours
+     from pg_catalog.pg_stat_activity a, waiting w
+     where a.pid not in (w.pid, pg_catalog.pg_backend_pid()) and w.pid <> all (pg_catalog.pg_blocking_pids(a.pid))
+       and (a.pid = any (pg_catalog.pg_blocking_pids(w.pid)) or exists (
+         select from held h where h.pid = a.pid and h.schema = 'public' and h.relation = any ($1)
+           and not ($2 and h.mode in ('AccessShareLock', 'RowShareLock'))))
      order by a.xact_start limit 5`,
-    [tables, writing],
+    [tables, writing, waitingPid ?? null],
   );
   return rows;
 }
 
 /** Without the text of its statement, which has data in it. */
-export function describeSession({ pid, application, login, state, ...since }: Session): string {
+export function describeSession({
+  pid,
+  application,
+  login,
+  state,
+  ours,
+  ...since
+}: Session): string {
   const statement =
     since.query_start === undefined ? "" : `, statement since ${at(since.query_start)}`;
-  return `pid ${pid} (${application || "no application_name"}, ${login ?? "unknown login"}, ${state ?? "unknown state"}, transaction since ${at(since.xact_start)}${statement})`;
+  const whose = ours ? ", of the engine" : "";
+  return `pid ${pid} (${application || "no application_name"}${whose}, ${login ?? "unknown login"}, ${state ?? "unknown state"}, transaction since ${at(since.xact_start)}${statement})`;
 }
 
 function at(time: Date | null): string {

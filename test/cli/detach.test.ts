@@ -6,7 +6,9 @@ import type { Client } from "pg";
 import { takeOff } from "../../src/cli/detach.ts";
 import { connect } from "../../src/database/client.ts";
 import { detach } from "../../src/database/detach.ts";
+import { posIndexes } from "../../src/database/pos.ts";
 import { prepareDatabase } from "../../src/database/prepare.ts";
+import { asScript, lackingRights } from "../../src/database/rights.ts";
 import { createLog } from "../../src/log.ts";
 import { exportSettings, importSettings, parseSettings } from "../../src/settings-file.ts";
 import { until } from "../support/until.ts";
@@ -104,12 +106,16 @@ describe("taking the engine off", () => {
     await pos.as(pos.url("plain"), (client) =>
       client.query("set role auditor; grant select on public.ventas to nexus_worker"),
     );
-    assert.ok((await off(url)).done);
+    assert.match(
+      (await off(url)).said,
+      /^Rights of our roles stay \(harmless .*\)\. To leave for good, as auditor:\n {2}revoke all on public\.ventas from nexus_worker;$/m,
+    );
     const rest = await off(url, { all: true });
     assert.equal(rest.done, false);
-    const [, again] =
-      /^LEFT: .* what "auditor" granted\. As "auditor":\n {2}(.*);$/m.exec(rest.said) ?? [];
-    assert.equal(again, "revoke all on table public.ventas from nexus_worker");
+    const [, again] = /^LEFT, for "auditor" to take away:\n {2}(.*);$/m.exec(rest.said) ?? [];
+    assert.equal(again, "revoke all on public.ventas from nexus_worker");
+    assert.doesNotMatch(rest.said, /attach makes them anew|To come back/);
+    assert.match(rest.said, /\nNot complete: see LEFT\.$/);
     const [, statements] =
       /^LEFT: the roles .* Have a superuser execute here: (.*)$/m.exec(rest.said) ?? [];
     await pos.as(pos.url("plain"), async (client) => {
@@ -146,7 +152,10 @@ describe("taking the engine off", () => {
     assert.match(first.said, /Dropped the schemas nexus_api, nexus_engine, graphile_worker/);
     const ofTwo = (line: string) => line.startsWith("database two ");
     same((await pos.catalogue("one")).filter(ofTwo), attached.filter(ofTwo));
-    assert.match(first.said, /Kept the roles nexus_ops.*needed by "two"/);
+    assert.match(
+      first.said,
+      /Kept the roles nexus_ops.*needed by "two": remove the engine there as well/,
+    );
     const second = await off(two, { all: true });
     assert.ok(second.done, second.said);
     assert.match(second.said, /Dropped the roles nexus_ops, nexus_owner/);
@@ -155,6 +164,94 @@ describe("taking the engine off", () => {
     await pos.superuser.query("drop database two");
     same(await pos.catalogue("one"), alone);
     assert.match((await off(one, { all: true })).said, /There is nothing of the engine/);
+  });
+
+  it("says all that logins which own nothing leave to others, and again each time", async () => {
+    await pos.add("shop");
+    await pos.superuser.query("alter role shop nocreaterole");
+    await pos.add("other", "shop");
+    const before = await pos.catalogue("shop");
+    const logins = {
+      migration: "nexus_migration",
+      worker: "nexus_jobs",
+      server: "nexus_api",
+      migrationServes: true,
+    };
+    for (const database of ["shop", "other"]) {
+      await pos.as(pos.url(database), async (dba) => {
+        await dba.query(asScript(await lackingRights(dba, logins)));
+        await dba.query("alter role nexus_migration password 'nexus_migration'");
+      });
+      assert.ok(await prepareDatabase(pos.url(database, "nexus_migration"), log));
+    }
+    await pos.as(pos.url("shop", "shop"), async (owner) => {
+      for (const { statement } of await posIndexes()) await owner.query(statement);
+    });
+
+    const url = pos.url("shop", "nexus_migration");
+    const kept = (await off(url)).said;
+    assert.match(kept, /^Rights of our roles stay \(harmless for a migration, .* as shop:$/m);
+    assert.match(
+      kept,
+      /^ {2}revoke all on public\.detalles_venta, .* from nexus_owner, nexus_worker;$/m,
+    );
+    assert.equal(kept.match(/revoke/g)?.length, 1, kept);
+
+    const all = { all: true };
+    const left = (said: string) => said.slice(said.indexOf("LEFT"));
+    const tables = "public.detalles_venta, public.insights, public.productos";
+    const first = await off(url, all);
+    assert.equal(
+      left(first.said),
+      `LEFT, for "shop" to take away:
+  drop index public.nexus_ventas_tienda_fecha;
+  revoke all on ${tables}, public.tiendas, public.users, public.ventas from nexus_owner, nexus_worker;
+LEFT to logins, for "shop" to take away where nothing else needs it:
+  revoke trigger on ${tables}, public.ventas from nexus_migration;
+  revoke create on database shop from nexus_migration;
+LEFT: logins. Those that served the engine alone a superuser may drop: drop role nexus_api, nexus_jobs, nexus_migration;
+Not complete: see LEFT.`,
+    );
+    assert.match(first.said, /^Kept the roles .* needed by "other": remove the engine there/m);
+    const second = await off(url, all);
+    assert.deepEqual([second.done, left(second.said)], [false, left(first.said)]);
+    const look = (await off(url)).said;
+    assert.match(
+      look,
+      /^The engine is gone from database "shop" .*, but not all that it was given:\nLEFT/,
+    );
+    const other = await off(pos.url("other"), all);
+    assert.match(
+      other.said,
+      /In "shop" the engine is gone, but rights are left that only "shop" may take away: connect there as that role, and run npm run detach -- --all\.$/m,
+    );
+
+    const alone = await off(pos.url("shop", "shop"), all);
+    assert.match(alone.said, /^Took away our index: public\.nexus_ventas_tienda_fecha\.$/m);
+    assert.match(alone.said, /^LEFT: the roles .* Have a superuser execute here/m);
+    const last = await off(pos.url("shop"), all);
+    assert.ok(last.done, last.said);
+    assert.match(last.said, /^Dropped the roles /m);
+    // What works for others as well is no reason to fail.
+    assert.match(last.said, /^ {2}revoke trigger on .* from nexus_migration;$/m);
+    for (const database of ["shop", "other"]) {
+      await pos.as(pos.url(database), async (dba) => {
+        const { said } = await off(pos.url(database), all);
+        for (const [, statement] of said.matchAll(/^ {2}(revoke .*;)$/gm)) {
+          await dba.query(`set role shop; ${statement}`);
+        }
+      });
+    }
+    const roles = /drop role nexus_api, nexus_jobs, nexus_migration;/.exec(
+      (await off(pos.url("shop"), all)).said,
+    );
+    await pos.superuser.query(`${roles}`);
+    same(await pos.catalogue("shop"), before);
+    assert.match(
+      (await off(pos.url("shop"), all)).said,
+      /^There is nothing of the engine in [^\n]*$/,
+    );
+    await pos.superuser.query("drop database other");
   });
 
   it("asks, and refuses while the engine runs or something else depends on it", async () => {
@@ -217,6 +314,7 @@ describe("taking the engine off", () => {
   it("has the POS in front, and says who that is", async () => {
     const url = pos.url("asked", "asked");
     const backup = await connect(url, "pos-backup");
+    await backup.query("drop trigger nexus_sale_truncate on public.ventas");
     await backup.query("begin; lock table public.ventas in access share mode");
     const client = await connect(url, "nexus-detach");
     const lines: string[] = [];
@@ -224,6 +322,18 @@ describe("taking the engine off", () => {
       detach(client, url, (line) => lines.push(line), { givesUpAfterMs: 300, tellsAfterMs: 9_000 }),
       /Nothing was changed.*\n {2}pid \d+ \(pos-backup, asked, idle in transaction/,
     );
+    // The same in SQL; a migration of the POS has a lock_timeout as well.
+    await backup.query("lock table public.ventas in row exclusive mode");
+    await client.query("set lock_timeout = '300ms'");
+    const inTheWay =
+      /^nothing was changed: .* in use for [0-9.]+ s .* In the way:\n {2}pid (\d+) \(pos-backup, asked, idle in transaction, transaction since .*\)\nCall it again .*: select pg_terminate_backend\(\1\)$/;
+    for (const call of ["detach", "attach"]) {
+      await assert.rejects(client.query(`select nexus_engine.${call}()`), {
+        code: "55P03",
+        message: inTheWay,
+      });
+    }
+    await client.query("reset lock_timeout");
     const waiting = detach(client, url, (line) => lines.push(line), {
       givesUpAfterMs: 60_000,
       tellsAfterMs: 50,
@@ -231,7 +341,20 @@ describe("taking the engine off", () => {
     await until("it is told who is in the way", () => lines.length > 0);
     assert.match(lines.join("\n"), /In the way:\n {2}pid \d+ \(pos-backup, asked/);
     await backup.query("commit");
-    assert.ok(await waiting);
+    await waiting;
+
+    // Another of us is not the POS.
+    await backup.query("begin; select nexus_engine.attach()");
+    lines.length = 0;
+    await assert.rejects(
+      detach(client, url, () => {}, { givesUpAfterMs: 300 }),
+      /^MigrationError: Nothing was changed: another detach, attach or start of the engine on this database was not done after [0-9.]+ s/,
+    );
+    const second = detach(client, url, (line) => lines.push(line), { tellsAfterMs: 50 });
+    await until("it is told who is in the way", () => lines.length > 0);
+    assert.match(lines.join("\n"), /In the way:\n {2}pid \d+ \(pos-backup, of the engine, asked/);
+    await backup.query("rollback");
+    await second;
     await backup.end();
     await client.end();
     await pos.as(url, (owner) => owner.query("select nexus_engine.attach()"));
