@@ -14,7 +14,7 @@
 create or replace function nexus_engine.adopt_insights(
   p_tiendas uuid[], p_as_of timestamptz,
   out opened nexus_engine.insight_ref[], out announced nexus_engine.announcement[], out again uuid[]
-) language plpgsql
+) language plpgsql set row_security = off
 as $$
 declare
   marks bigint[] := nexus_engine.marks_to_take(p_tiendas);

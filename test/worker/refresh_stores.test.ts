@@ -64,7 +64,7 @@ describe("refresh_stores", () => {
     const open = await store(0);
     const closed = await addStore(db.pool, { isActive: false });
     // Empties the outbox, of which a pass tells everything.
-    await worker.query("select nexus_engine.check_stock_batch(null, 1000, now())");
+    await db.pool.query("delete from nexus_engine.stock_event");
     await db.pool.query("select graphile_worker.add_job('refresh_stores', $1)", [
       JSON.stringify({ tiendas: [closed, open], tipos: ["STOCK_BAJO"] }),
     ]);
