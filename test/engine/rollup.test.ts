@@ -1,12 +1,13 @@
 import assert from "node:assert/strict";
 import { after, before, describe, it } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Pool } from "pg";
+import type { Pool, PoolClient } from "pg";
 import { createTestDatabase, type TestDatabase } from "../support/database.ts";
 import { addProduct, addSale, addStore, setSettings } from "../support/fixtures.ts";
 import { jobsLeft, runJobs } from "../support/jobs.ts";
 import { assertReportsExact, rollUp, rollupRows, rowsOfTickets } from "../support/rollups.ts";
 import { dropTriggers } from "../support/triggers.ts";
+import { until } from "../support/until.ts";
 
 const hour = 3_600_000;
 const ago = (hours: number) => new Date(Date.now() - hours * hour);
@@ -330,24 +331,35 @@ describe("a rollup", () => {
   it("does not lose a change that commits while its day is being rolled up", async () => {
     const id = await sale(50);
     await rollUp(worker);
-    const [seller, roller] = [await db.pool.connect(), await db.pool.connect()];
-    await db.pool.query("update ventas set total = 1 where id = $1", [id]);
-    await seller.query("begin");
-    await seller.query("update ventas set total = 2 where id = $1", [id]);
-    // Stops the roll-up after it took the marks, before it looks at the tickets.
-    const holder = await db.pool.connect();
-    await holder.query("begin; lock table nexus_engine.store_day");
-    const rollingUp = roller.query("select nexus_engine.roll_up_batch(100, '{}')");
-    const waiting =
-      "select from pg_locks where relation = 'nexus_engine.store_day'::regclass and not granted";
-    while (!(await db.pool.query(waiting)).rowCount) await sleep(5);
-    await seller.query("commit");
-    await holder.query("commit");
-    await rollingUp;
-    holder.release();
-    assert.equal(await marks(db.pool), 1);
-    seller.release();
-    roller.release();
+    const clients = [await db.pool.connect(), await db.pool.connect(), await db.pool.connect()];
+    const [seller, roller, holder] = clients as [PoolClient, PoolClient, PoolClient];
+    /** Whether the roll-up waited until the change was committed: it waits for 50 ms only. */
+    const overtaken = async (total: number): Promise<boolean> => {
+      await seller.query("begin");
+      await seller.query("update ventas set total = $2 where id = $1", [id, total]);
+      // Stops the roll-up after it took the marks, before it looks at the tickets.
+      await holder.query("begin; lock table nexus_engine.store_day");
+      const rollingUp = roller.query("select nexus_engine.roll_up_batch(100, '{}')").then(
+        () => true,
+        () => false,
+      );
+      const waiting =
+        "select from pg_locks where relation = 'nexus_engine.store_day'::regclass and not granted";
+      await Promise.race([
+        rollingUp,
+        until("it waits", async () => (await db.pool.query(waiting)).rowCount),
+      ]);
+      await seller.query("commit");
+      await holder.query("commit");
+      return rollingUp;
+    };
+    try {
+      await db.pool.query("update ventas set total = 1 where id = $1", [id]);
+      for (let total = 2; !(await overtaken(total)); total += 1) assert.ok(total < 50);
+      assert.equal(await marks(db.pool), 1);
+    } finally {
+      for (const client of clients) client.release(true);
+    }
     await assertReportsExact(db.pool, [store], new Date());
     await rollUp(worker);
     await exact();
