@@ -176,7 +176,9 @@ async function assertPeriodsTrue(owner: Pool, stores: string[]): Promise<void> {
        and (e.has_ended or i.extra_data ->> 'vendido_hasta' = nexus_engine.iso_utc(p.announced_at))
        -- The owner deleted it.
        and not (o.insight_id is not null and i.id is null)
-       and case when f.mensaje is null then i.id is not null and not i.extra_data ? 'resuelto_at'
+       and case when f.mensaje is null
+         -- What the POS says of its last 24 hours stays while there is nothing of ours.
+         then i.id is not null and not i.extra_data ?| array['resuelto_at', 'periodo_horas']
          else (i.mensaje, i.extra_data) is distinct from (f.mensaje, f.extra_data) end`,
     [stores],
   );
