@@ -73,7 +73,7 @@ describe("the POS beside the engine", () => {
       await settle(stores);
       await assertSameTables();
       await assertOneEach();
-      await assertSettled(withUs.pool, worker, stores);
+      await assertSettled(withUs.pool, worker, stores, { posWrites: true });
     } catch (error) {
       throw new Error(`${error}\n  after\n  ${journal.join("\n  ")}`, { cause: error });
     } finally {

@@ -6,10 +6,15 @@ import { rollUp, rollupRows, rowsOfTickets } from "../../support/rollups.ts";
  * What must hold once nothing is under way and the periodic tasks have run, whatever happened before:
  * alerts, stock_watch, open_insight and rollups are what a computation from scratch gives.
  */
-export async function assertSettled(owner: Pool, worker: Pool, stores: string[]): Promise<void> {
+export async function assertSettled(
+  owner: Pool,
+  worker: Pool,
+  stores: string[],
+  { posWrites = false } = {},
+): Promise<void> {
   await assertStock(owner, stores);
   await assertAlerts(owner, stores);
-  await assertPeriodsOnce(owner, stores);
+  await assertPeriodsOnce(owner, stores, posWrites);
   await assertPeriodsTrue(owner, stores);
   await assertRollups(owner, worker);
 }
@@ -129,14 +134,15 @@ async function fromScratch(owner: Pool, stores: string[]): Promise<string[]> {
   });
 }
 
-async function assertPeriodsOnce(owner: Pool, stores: string[]): Promise<void> {
+/** @param posWrites summaries as well, of which one that is adopted says what the one that it replaced has said. */
+async function assertPeriodsOnce(owner: Pool, stores: string[], posWrites: boolean): Promise<void> {
   const { rows } = await owner.query(
     `select tienda_id, tipo, coalesce(extra_data ->> 'fecha', extra_data ->> 'semana_desde') as period, count(*)::int
      from public.insights where tienda_id = any ($1) and tipo like 'VENTAS%'
        -- Those of the POS itself name none.
-       and extra_data ?| array['fecha', 'semana_desde']
+       and extra_data ?| array['fecha', 'semana_desde'] and (is_active or not $2)
      group by 1, 2, 3 having count(*) > 1`,
-    [stores],
+    [stores, posWrites],
   );
   assert.deepEqual(rows, [], "summaries told twice");
   const { rows: active } = await owner.query(
