@@ -1,4 +1,3 @@
-import { parseArgs } from "node:util";
 import { type Config, readConfig } from "../config.ts";
 import { keepAttaching } from "../database/attach.ts";
 import { connect } from "../database/client.ts";
@@ -8,8 +7,9 @@ import { prepareDatabase } from "../database/prepare.ts";
 import { asScript, type Logins, lackingRights, loginsOf } from "../database/rights.ts";
 import { createLog } from "../log.ts";
 import { exitWithError, UsageError } from "../process.ts";
+import { readArguments } from "./arguments.ts";
 
-const help = `npm run attach -- [OPTIONS]
+const usage = `npm run attach -- [OPTIONS]
 
 Puts Nexus POS Insights onto the POS's database of DATABASE_URL: roles, schemas, triggers. Says each step in a
 line; may be repeated at any time, and interrupted. Where the POS is using its tables it waits, 25 ms at a time.
@@ -35,16 +35,11 @@ const options = {
   login: { type: "string" },
   "worker-login": { type: "string" },
   "server-login": { type: "string" },
-  help: { type: "boolean" },
 } as const;
-type Options = ReturnType<typeof parseArgs<{ options: typeof options }>>["values"];
+type Options = ReturnType<typeof readArguments<typeof options>>;
 
 async function main(): Promise<void> {
-  const { values } = parseArgs({ options });
-  if (values.help) {
-    console.log(help);
-    return;
-  }
+  const values = readArguments(usage, options);
   const config = readConfig(process.env, { needsSecretKey: false });
   if (!config.databaseUrl) {
     throw new UsageError(
