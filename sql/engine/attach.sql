@@ -119,15 +119,10 @@ as $$
 declare
   ends_at timestamptz := clock_timestamp() + interval '25 ms';
   tables regclass[] := array['public.ventas', 'public.detalles_venta', 'public.productos', 'public.insights'];
-  it text;
 begin
-  foreach it in array array(
+  perform nexus_engine.execute_until(ends_at, array(
     select min(t.statement) from nexus_engine.trigger_statements(tables) t
-    group by t.relation order by array_position(tables, t.relation))
-  loop
-    perform nexus_engine.wait_until(ends_at);
-    execute it;
-  end loop;
+    group by t.relation order by array_position(tables, t.relation)));
   perform nexus_engine.disable_unwanted_triggers(), nexus_engine.make_triggers(t) from unnest(tables) t;
 end;
 $$;

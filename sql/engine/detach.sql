@@ -63,14 +63,9 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 declare
   ends_at timestamptz := clock_timestamp() + interval '500 ms';
-  statement text;
 begin
-  foreach statement in array array(
-    select format('drop %s %s', b.kind, b.name) from nexus_engine.bound_objects() b order by b.place)
-  loop
-    perform nexus_engine.wait_until(ends_at);
-    execute statement;
-  end loop;
+  perform nexus_engine.execute_until(ends_at, array(
+    select format('drop %s %s', b.kind, b.name) from nexus_engine.bound_objects() b order by b.place));
 end;
 $$;
 
@@ -82,9 +77,8 @@ language plpgsql set search_path = pg_catalog, pg_temp set client_min_messages =
 as $$
 declare
   ends_at timestamptz := clock_timestamp() + interval '25 ms';
-  statement text;
 begin
-  foreach statement in array array(
+  perform nexus_engine.execute_until(ends_at, array(
     select format('drop function %s cascade', f.name)
     from (
       select t.tgfoid::regprocedure as name, array_agg(distinct o.place order by o.place) as places
@@ -95,11 +89,7 @@ begin
         on o.relation = c.relname
       group by t.tgfoid
     ) f
-    order by row_number() over (partition by f.places order by f.name::text), f.places)
-  loop
-    perform nexus_engine.wait_until(ends_at);
-    execute statement;
-  end loop;
+    order by row_number() over (partition by f.places order by f.name::text), f.places));
 end;
 $$;
 
@@ -127,6 +117,20 @@ as $$
 begin
   -- Zero would be no limit at all.
   perform set_config('lock_timeout', greatest(ceil(extract(epoch from p_at - clock_timestamp()) * 1000), 1) || 'ms', true);
+end;
+$$;
+
+-- Runs statements in this order, each of which waits for its locks until this instant at most.
+create or replace function nexus_engine.execute_until(p_at timestamptz, p_statements text[]) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+  statement text;
+begin
+  foreach statement in array p_statements loop
+    perform nexus_engine.wait_until(p_at);
+    execute statement;
+  end loop;
 end;
 $$;
 
