@@ -3,7 +3,7 @@ import type { Config } from "./config.ts";
 import { keepRunning } from "./database/keep-running.ts";
 import { type Database, openDatabase } from "./database/open.ts";
 import { createPool } from "./database/pools.ts";
-import { type SuspensionWatch, watchSuspension } from "./database/suspension.ts";
+import { type SuspensionWatch, shareWatch } from "./database/suspension.ts";
 import { secretKeys } from "./graphql/token.ts";
 import { createHealth, type Health } from "./health.ts";
 import { startHttp } from "./http.ts";
@@ -47,11 +47,10 @@ export async function startEngine(
     let suspension: SuspensionWatch | undefined;
     /** One for both halves. */
     const watch = async (pool: Pool) => {
-      if (suspension) return suspension;
-      const begun = await watchSuspension(pool, log);
-      stops.push(() => begun.stop());
-      suspension = begun;
-      return begun;
+      const shared = await shareWatch(suspension, pool, log);
+      stops.push(shared.release);
+      suspension = shared.suspension;
+      return suspension;
     };
     if (halves.worker) {
       const { workerUrl, workerDirectUrl } = database;
@@ -70,9 +69,9 @@ export async function startEngine(
       const pooled = workerUrl !== workerDirectUrl;
       const directPool = workerPool(workerDirectUrl, pooled ? 6 : concurrency + 6);
       const pool = pooled ? workerPool(workerUrl, concurrency) : directPool;
-      const suspension = await watch(directPool);
-      const given = { pool, directPool, concurrency, settings: config, log, health, suspension };
-      const worker = await keepRunning("worker", () => startWorker(given), log, health);
+      const given = { pool, directPool, concurrency, settings: config, log, health };
+      const watched = { ...given, suspension: await watch(directPool) };
+      const worker = await keepRunning("worker", () => startWorker(watched), log, health);
       failed = worker.failed;
       stops.push(() => worker.stop());
     }

@@ -5,7 +5,7 @@ import type { Pool } from "pg";
 import { closeSocket, endSocket, graphqlError, sendJson, setHeaders } from "./answers.ts";
 import { type Config, defaultMutationLimits, type MutationLimits } from "./config.ts";
 import { makeCors } from "./cors.ts";
-import { type SuspensionWatch, watchSuspension } from "./database/suspension.ts";
+import { type SuspensionWatch, shareWatch } from "./database/suspension.ts";
 import { startGraphQL } from "./graphql/gate.ts";
 import { withRequestId } from "./graphql/request-id.ts";
 import type { ExpectedClaims } from "./graphql/token.ts";
@@ -67,13 +67,10 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
   const { host, environment, log, corsOrigins = [] } = options;
   const cors = makeCors(corsOrigins);
   const ide = environment === "development";
-  const suspension = options.suspension ?? (await watchSuspension(options.pool, log));
-  const stopWatching = async () => {
-    if (!options.suspension) await suspension.stop();
-  };
+  const { suspension, release } = await shareWatch(options.suspension, options.pool, log);
   const given = { mutationLimits: defaultMutationLimits, ...options, suspension, ide };
   const graphql = await startGraphQL(given).catch(async (error: unknown) => {
-    await stopWatching();
+    await release();
     throw error;
   });
   // Anyone may ask, so that many who ask at once get the answer of one.
@@ -145,13 +142,13 @@ export async function startHttp(options: HttpOptions): Promise<HttpServer> {
       close: async () => {
         await Promise.all([closeServer(server), graphql.closeSockets()]);
         await graphql.release();
-        await stopWatching();
+        await release();
       },
     };
   } catch (error) {
     await graphql.closeSockets();
     await graphql.release();
-    await stopWatching();
+    await release();
     throw error;
   }
 }

@@ -38,6 +38,17 @@ export type SuspensionWatch = {
   stop(): Promise<void>;
 };
 
+/** The watch that is given, which whoever gave it stops; else one of its own, which `release` stops. */
+export async function shareWatch(
+  given: SuspensionWatch | undefined,
+  pool: Pool,
+  log: Logger,
+): Promise<{ suspension: SuspensionWatch; release(): Promise<void> }> {
+  if (given) return { suspension: given, release: async () => {} };
+  const suspension = await watchSuspension(pool, log);
+  return { suspension, release: suspension.stop };
+}
+
 export const mayBeSuspended = (error: unknown) => explained.has(sqlState(error) ?? "");
 
 /** As the watch's explain says, by what it knows already. */

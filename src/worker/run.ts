@@ -1,5 +1,5 @@
 import type { Pool } from "pg";
-import { type SuspensionWatch, watchSuspension } from "../database/suspension.ts";
+import { type SuspensionWatch, shareWatch } from "../database/suspension.ts";
 import { createHealth, type Health } from "../health.ts";
 import type { Logger } from "../log.ts";
 import type { Running } from "./attempt.ts";
@@ -48,21 +48,18 @@ export async function startWorker(options: WorkerOptions): Promise<RunningWorker
   const { pool, directPool = pool, log } = options;
   // What is wrong with that way would otherwise be found out by jobs, which fail for good.
   if (pool !== directPool) await pool.query("select 1");
-  const suspension = options.suspension ?? (await watchSuspension(directPool, log));
-  const stopWatching = async () => {
-    if (!options.suspension) await suspension.stop();
-  };
+  const { suspension, release } = await shareWatch(options.suspension, directPool, log);
   try {
     const worker = await startSupervised({ ...options, directPool, suspension });
     return {
       ended: worker.ended,
       stop: async () => {
         await worker.stop();
-        await stopWatching();
+        await release();
       },
     };
   } catch (error) {
-    await stopWatching();
+    await release();
     throw error;
   }
 }
