@@ -29,13 +29,9 @@ function fault(
   cause: unknown,
   requestId: string | undefined,
 ): { code: "UNAVAILABLE" | "INTERNAL"; message: string } {
-  if (isAway(cause)) {
-    return {
-      code: "UNAVAILABLE",
-      message: `The database is away, try again. Request ${requestId}.`,
-    };
-  }
-  return { code: "INTERNAL", message: `Something went wrong here. Request ${requestId}.` };
+  return isAway(cause)
+    ? { code: "UNAVAILABLE", message: `The database is away, try again. Request ${requestId}.` }
+    : { code: "INTERNAL", message: `Something went wrong here. Request ${requestId}.` };
 }
 
 /** Seconds after which a client may ask a suspended engine again: the POS's migrations take no longer. */
