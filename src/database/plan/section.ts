@@ -28,7 +28,7 @@ export const must = (text: string, sql?: string): Finding => ({
   text,
   ...(sql && { sql }),
 });
-const blind = (text: string): Finding => ({ kind: "blind", text });
+export const blind = (text: string): Finding => ({ kind: "blind", text });
 
 /** How long the plan looks at one thing: it must not be a burden to a database at work. */
 const lookForMs = 10_000;

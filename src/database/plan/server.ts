@@ -1,6 +1,6 @@
 import type { Client } from "pg";
 import { triggerTables } from "../pos.ts";
-import { count, type Finding, fact, must, note, type Section } from "./section.ts";
+import { blind, count, type Finding, fact, must, note, type Section } from "./section.ts";
 
 type Server = {
   version: string;
@@ -201,10 +201,11 @@ export async function openSection(client: Client): Promise<Section> {
   });
   if (findings.length === 0) findings.push(fact("No transaction is open that we would wait for."));
   if (hidden[0]?.hidden) {
-    findings.push({
-      kind: "blind",
-      text: "Could not see how long the transactions of other logins are open: grant pg_read_all_stats to this login.",
-    });
+    findings.push(
+      blind(
+        "Could not see how long the transactions of other logins are open: grant pg_read_all_stats to this login.",
+      ),
+    );
   }
   return { title: "Open now", findings };
 }
