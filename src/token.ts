@@ -1,6 +1,6 @@
 import type { Client } from "pg";
 import { readArguments } from "./cli/arguments.ts";
-import { withDatabase } from "./cli/settings.ts";
+import { withDatabase } from "./cli/with-database.ts";
 import { type Config, readConfig } from "./config.ts";
 import { insufficientPrivilege, sqlState } from "./database/away.ts";
 import { signToken } from "./graphql/token.ts";

@@ -2,7 +2,7 @@ import { writeFile } from "node:fs/promises";
 import { exitWithErrorOf, UsageError } from "../process.ts";
 import { checkEngine, describeSettings, exportSettings } from "../settings-file.ts";
 import { readArguments } from "./arguments.ts";
-import { withDatabase } from "./settings.ts";
+import { withDatabase } from "./with-database.ts";
 
 const usage = `npm run export [-- --file FILE]
 

@@ -2,7 +2,7 @@ import { readFile } from "node:fs/promises";
 import { exitWithErrorOf, UsageError } from "../process.ts";
 import { checkEngine, describeSettings, importSettings, parseSettings } from "../settings-file.ts";
 import { readArguments } from "./arguments.ts";
-import { withDatabase } from "./settings.ts";
+import { withDatabase } from "./with-database.ts";
 
 /** How many of those that were left out are named. */
 const namedAtMost = 20;
